@@ -1,0 +1,10 @@
+//! The pure core of the Ork recorder: what a packet, a call and a message *are*.
+//!
+//! Law: no I/O, no clock, no threads. Packets and moments go in, outputs come out, and the same
+//! capture gives the same tapes and messages at any speed.
+
+pub mod ids;
+pub mod message;
+pub mod packet;
+pub mod signal;
+pub mod time;

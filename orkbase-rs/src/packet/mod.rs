@@ -1,0 +1,93 @@
+//! From a captured frame to the transport payload it carries.
+
+use crate::time::Timestamp;
+use std::net::SocketAddr;
+
+/// What the first bytes of a frame are (pcap `LINKTYPE_*`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LinkType {
+    /// Ethernet II or 802.3 (1).
+    Ethernet,
+    /// IPv4 or IPv6 without a link header (12, 14, 101, 228, 229).
+    RawIp,
+    /// BSD loopback, four bytes of address family in the capturing host's byte order (0).
+    Null,
+    /// OpenBSD loopback, the same in network byte order (108).
+    Loop,
+    /// Linux cooked capture v1 (113).
+    LinuxSll,
+    /// Linux cooked capture v2 (276).
+    LinuxSll2,
+    /// Anything we cannot read; its number is counted so that the operator sees it.
+    Other(u16),
+}
+
+impl LinkType {
+    /// The link type behind a pcap `LINKTYPE_*` or `DLT_*` number.
+    #[must_use]
+    pub const fn from_number(number: u16) -> Self {
+        match number {
+            0 => Self::Null,
+            1 => Self::Ethernet,
+            12 | 14 | 101 | 228 | 229 => Self::RawIp,
+            108 => Self::Loop,
+            113 => Self::LinuxSll,
+            276 => Self::LinuxSll2,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// Bytes off the tap with their capture time.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// When it was captured.
+    pub at: Timestamp,
+    /// How `bytes` begin.
+    pub link: LinkType,
+    /// Length on the wire; more than `bytes` when the capture was cut short.
+    pub wire_len: u32,
+    /// What was captured.
+    pub bytes: &'a [u8],
+}
+
+/// One whole UDP payload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Datagram<'a> {
+    /// Sender.
+    pub source: SocketAddr,
+    /// Receiver.
+    pub destination: SocketAddr,
+    /// Bytes above UDP.
+    pub payload: &'a [u8],
+}
+
+/// A protocol layer, for counting what was refused.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Layer {
+    /// Ethernet, VLAN, cooked and other link headers.
+    Link,
+    /// IPv4 and IPv6.
+    Ip,
+    /// UDP and TCP.
+    Transport,
+    /// GRE, ERSPAN, VXLAN and other tunnels.
+    Tunnel,
+    /// RFC 3261.
+    Sip,
+    /// RFC 8866 (4566).
+    Sdp,
+    /// RFC 3550.
+    Rtp,
+}
+
+/// Why bytes were refused: data, not an error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Malformed {
+    /// Layer that refused.
+    pub layer: Layer,
+    /// Bytes from the start of that layer.
+    pub offset: usize,
+    /// The broken law.
+    pub why: &'static str,
+}

@@ -1,0 +1,3 @@
+//! What signalling protocols say, read into facts.
+
+pub mod sip;
