@@ -3,8 +3,12 @@
 //! Law: no I/O, no clock, no threads. Packets and moments go in, outputs come out, and the same
 //! capture gives the same tapes and messages at any speed.
 
+pub mod audio;
+pub mod call;
 pub mod ids;
 pub mod message;
 pub mod packet;
+pub mod rtp;
 pub mod signal;
+pub mod tap;
 pub mod time;

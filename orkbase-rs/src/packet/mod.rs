@@ -1,7 +1,29 @@
 //! From a captured frame to the transport payload it carries.
+//!
+//! Law: a frame is data from a stranger. Every length is checked, every loop and table is bounded
+//! and counted, wrong checksums are accepted (offload makes them), and nothing here can panic.
+//!
+//! [`fast::fast_udp`] answers for the plain frame in a few nanoseconds; [`decoder::Decoder`] walks
+//! everything else: tags, tunnels, fragments, TCP.
+
+pub mod counters;
+pub mod decoder;
+pub mod fast;
+
+mod agenda;
+mod fragment;
+mod ip;
+mod link;
+mod pieces;
+mod tcp;
+mod transport;
+mod tunnel;
+
+#[cfg(test)]
+mod tests;
 
 use crate::time::Timestamp;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What the first bytes of a frame are (pcap `LINKTYPE_*`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,4 +112,55 @@ pub struct Malformed {
     pub offset: usize,
     /// The broken law.
     pub why: &'static str,
+}
+
+/// The first `N` bytes and the rest, or the law a shorter slice breaks.
+fn take<'a, const N: usize>(
+    bytes: &'a [u8],
+    layer: Layer,
+    why: &'static str,
+) -> Result<(&'a [u8; N], &'a [u8]), Malformed> {
+    bytes.split_first_chunk().ok_or(Malformed { layer, offset: bytes.len(), why })
+}
+
+/// The two addresses of an IP packet.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Ends {
+    source: IpAddr,
+    destination: IpAddr,
+}
+
+/// Where the walk through a frame goes on.
+#[derive(Clone, Copy, Debug)]
+enum Next<'a> {
+    /// At a destination MAC address.
+    Ethernet(&'a [u8]),
+    /// After an `EtherType`.
+    EtherType(u16, &'a [u8]),
+    /// After a tag or label stack that does not say what follows: IP by its version, or Ethernet.
+    Unlabelled(&'a [u8]),
+    /// At the version nibble of an IP header.
+    Ip(&'a [u8]),
+    /// After an IP header and the extensions we know; the number says what follows.
+    Protocol(Ends, u8, &'a [u8]),
+    /// At a PPP protocol field.
+    Ppp(&'a [u8]),
+    /// Nothing a call could be in: control frames, keep-alives, ARP.
+    Nothing,
+}
+
+/// What the walk has seen on its way down.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    at: Timestamp,
+    /// Outermost VLAN: two copies of one packet on a trunk differ in it.
+    vlan: Option<u16>,
+    /// Headers walked, against [`decoder::MAX_HEADERS`].
+    headers: u8,
+    /// Tunnels entered, against [`decoder::Limits::tunnel_depth`].
+    tunnels: u8,
+    /// Some length claimed more than was captured; counted once a frame.
+    cut: bool,
+    /// Bytes the innermost IP header claims beyond what was captured.
+    missing: usize,
 }

@@ -1,0 +1,229 @@
+//! What was named on the command line, as one stream of frames.
+//!
+//! Law: files are read in the order given, a directory's in the order of their names, and a file
+//! that cannot be read (further) does not keep the next one from being read.
+
+use super::CaptureError;
+use super::file::{CaptureFile, cannot_open};
+use orkbase::packet::Frame;
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Capture files that follow each other.
+#[derive(Debug)]
+pub struct CaptureSet {
+    waiting: VecDeque<Source>,
+    current: Option<CaptureFile>,
+    /// Bytes of files that are done, frames likewise.
+    bytes_before: u64,
+    frames_before: u64,
+    total: Option<u64>,
+}
+
+#[derive(Debug, Eq, PartialEq)]
+enum Source {
+    Stdin,
+    File(PathBuf),
+}
+
+impl CaptureSet {
+    /// Expands files, directories and `-` (standard input). Everything is looked up now, so that a
+    /// wrong name is told before an hour of replay; nothing is opened yet.
+    ///
+    /// # Errors
+    /// A name that does not exist, a directory with nothing to replay or with compressed captures,
+    /// `-` twice.
+    pub fn expand<P: AsRef<Path>>(arguments: &[P]) -> Result<Self, CaptureError> {
+        let mut waiting = VecDeque::new();
+        let mut total = Some(0_u64);
+        for argument in arguments {
+            let path = argument.as_ref();
+            if path == Path::new("-") {
+                if waiting.contains(&Source::Stdin) {
+                    return Err(CaptureError::StdinTwice);
+                }
+                total = None;
+                waiting.push_back(Source::Stdin);
+                continue;
+            }
+            let found = fs::metadata(path)
+                .map_err(|error| cannot_open(&path.display().to_string(), error))?;
+            let files = if found.is_dir() { captures_in(path)? } else { vec![path.to_owned()] };
+            for file in files {
+                let metadata = fs::metadata(&file)
+                    .map_err(|error| cannot_open(&file.display().to_string(), error))?;
+                let length = metadata.is_file().then_some(metadata.len());
+                total = total.zip(length).map(|(sum, length)| sum + length);
+                waiting.push_back(Source::File(file));
+            }
+        }
+        Ok(Self { waiting, current: None, bytes_before: 0, frames_before: 0, total })
+    }
+
+    /// The next frame of this file or the first of the next one; none when all are read.
+    ///
+    /// # Errors
+    /// What [`CaptureFile`] says. Calling again goes on with the next file, so a caller may report
+    /// the error (for `Truncated` as a warning) and go on.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        let record = loop {
+            let Some(file) = &mut self.current else {
+                if !self.open_next()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match file.next_record() {
+                Ok(Some(record)) => break record,
+                Ok(None) => self.leave(),
+                Err(error) => {
+                    self.leave();
+                    return Err(error);
+                }
+            }
+        };
+        Ok(self.current.as_ref().map(|file| file.frame(&record)))
+    }
+
+    fn open_next(&mut self) -> Result<bool, CaptureError> {
+        self.current = match self.waiting.pop_front() {
+            None => return Ok(false),
+            Some(Source::Stdin) => Some(CaptureFile::stdin()?),
+            Some(Source::File(path)) => Some(CaptureFile::open(path)?),
+        };
+        Ok(true)
+    }
+
+    fn leave(&mut self) {
+        if let Some(file) = self.current.take() {
+            // A damaged file counts whole: its rest will not be read.
+            self.bytes_before += file.total_bytes().unwrap_or(0).max(file.position());
+            self.frames_before += file.frames();
+        }
+    }
+
+    /// Name of the file being read.
+    #[must_use]
+    pub fn current_name(&self) -> Option<&str> {
+        self.current.as_ref().map(CaptureFile::name)
+    }
+
+    /// Files not yet opened.
+    #[must_use]
+    pub fn files_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Frames handed out so far.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames_before + self.current.as_ref().map_or(0, CaptureFile::frames)
+    }
+
+    /// How far the replay is, in bytes over all files.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.bytes_before + self.current.as_ref().map_or(0, CaptureFile::position)
+    }
+
+    /// Length of all files together; unknown with pipes or standard input among them.
+    #[must_use]
+    pub fn total_bytes(&self) -> Option<u64> {
+        self.total
+    }
+}
+
+/// The captures directly in a directory, by name.
+fn captures_in(directory: &Path) -> Result<Vec<PathBuf>, CaptureError> {
+    let name = || directory.display().to_string();
+    let mut captures = Vec::new();
+    for entry in fs::read_dir(directory).map_err(|error| cannot_open(&name(), error))? {
+        let path = entry.map_err(|error| cannot_open(&name(), error))?.path();
+        let ending =
+            |path: &Path| path.extension().map(|text| text.to_string_lossy().to_ascii_lowercase());
+        let is_capture = |path: &Path| {
+            ending(path).is_some_and(|text| matches!(&*text, "pcap" | "pcapng" | "cap"))
+        };
+        let zipped = ending(&path).is_some_and(|text| text == "gz");
+        if zipped && path.file_stem().is_some_and(|stem| is_capture(Path::new(stem))) {
+            let path = path.display().to_string();
+            return Err(CaptureError::Compressed { path, format: "gzip", command: "zcat" });
+        }
+        if is_capture(&path) && path.is_file() {
+            captures.push(path);
+        }
+    }
+    if captures.is_empty() {
+        return Err(CaptureError::NothingToReplay { path: name() });
+    }
+    captures.sort();
+    Ok(captures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::writer::PcapWriter;
+    use orkbase::packet::LinkType;
+    use orkbase::time::Timestamp;
+
+    fn capture(payloads: &[&str]) -> Vec<u8> {
+        let link = LinkType::Ethernet;
+        let mut writer = PcapWriter::new(Vec::new(), link).unwrap();
+        for payload in payloads {
+            let bytes = payload.as_bytes();
+            writer.write(&Frame { at: Timestamp(1), link, wire_len: 0, bytes }).unwrap();
+        }
+        writer.close().unwrap()
+    }
+
+    fn replay(set: &mut CaptureSet) -> String {
+        let mut story = Vec::new();
+        loop {
+            match set.next_frame() {
+                Ok(Some(frame)) => story.push(String::from_utf8_lossy(frame.bytes).into_owned()),
+                Ok(None) => return story.join(" "),
+                Err(CaptureError::Truncated { .. }) => story.push("(cut)".to_owned()),
+                Err(CaptureError::Empty { .. }) => story.push("(empty)".to_owned()),
+                Err(other) => story.push(format!("({other})")),
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_is_its_captures_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+        put("b.pcapng", &capture(&["b1"]));
+        put("a.PCAP", &capture(&["a1", "a2"]));
+        put("c.cap", &capture(&["c1", "c2"])[..55]);
+        put("d.pcap", b"");
+        put("e.pcap", &capture(&["e1"]));
+        put("notes.txt", b"not replayed");
+        put("recordings.tar.gz", b"not replayed");
+        fs::create_dir(directory.path().join("sub.pcap")).unwrap();
+
+        let mut set = CaptureSet::expand(&[directory.path()]).unwrap();
+        assert_eq!(set.files_waiting(), 5);
+        assert_eq!(replay(&mut set), "a1 a2 b1 c1 (cut) (empty) e1");
+        assert_eq!((set.frames(), Some(set.position())), (5, set.total_bytes()));
+
+        put("z.pcap.gz", b"\x1f\x8b");
+        let refused = CaptureSet::expand(&[directory.path()]).unwrap_err().to_string();
+        assert!(refused.contains("zcat"), "{refused}");
+    }
+
+    #[test]
+    fn mistakes_are_told_before_the_replay() {
+        let directory = tempfile::tempdir().unwrap();
+        let check = |arguments: &[&Path], expected: &str| {
+            let text = CaptureSet::expand(arguments).unwrap_err().to_string();
+            assert!(text.contains(expected), "{text}");
+        };
+        check(&[Path::new("-"), Path::new("-")], "named twice");
+        check(&[directory.path()], "no *.pcap");
+        check(&[&directory.path().join("gone.pcap")], "there is no file");
+        assert_eq!(CaptureSet::expand(&["-"]).unwrap().total_bytes(), None);
+    }
+}

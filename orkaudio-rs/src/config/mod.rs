@@ -1,0 +1,127 @@
+//! What the operator wants, checked.
+
+use crate::tape::wav::Layout;
+use orkbase::call::{naming::DEFAULT_PATTERN, policy::PartyRules, settings::Settings};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// The configuration of a recorder.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[capture]`.
+    pub capture: Capture,
+    /// `[calls]` and `[parties]`: everything about calls; host names and the calendar are filled in at the start.
+    pub calls: Settings,
+    /// `[tapes]`.
+    pub tapes: Tapes,
+    /// `[tracker]`.
+    pub tracker: Tracker,
+    /// `[doors]`.
+    pub doors: Doors,
+    /// `[log] level`.
+    pub log_level: String,
+}
+
+/// `[capture]`: where packets come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Capture {
+    /// Interfaces to listen on.
+    pub interfaces: Vec<String>,
+    /// BPF text; empty for everything.
+    pub filter: String,
+    /// Bytes taken of each frame, 96 to 262144.
+    pub snaplen: u32,
+    /// Kernel buffer of each interface in MiB, 1 to 2047.
+    pub buffer_mib: u32,
+    /// Put interfaces into promiscuous mode.
+    pub promiscuous: bool,
+}
+
+/// `[tapes]`: what is written, and where.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tapes {
+    /// The audio folder.
+    pub folder: PathBuf,
+    /// Naming pattern below it.
+    pub naming: String,
+    /// Left local, right remote; otherwise both mixed to one channel.
+    pub stereo: bool,
+    /// Shorter tapes are thrown away, in milliseconds.
+    pub min_duration_ms: u64,
+    /// Permissions of tapes.
+    pub mode: u32,
+    /// Force tapes to the disk before they are reported ready.
+    pub sync: bool,
+    /// Threads that decode and write, 1 to 64.
+    pub workers: usize,
+    /// Audio that may wait for a slow disk, in MiB.
+    pub backlog_mib: usize,
+}
+
+/// `[tracker]`: who is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tracker {
+    /// Trackers, `http://host:port/orktrack`; empty tells nobody.
+    pub urls: Vec<String>,
+    /// Folder of the recorder's own database: messages not yet delivered, and the journal of tapes.
+    pub state_folder: PathBuf,
+    /// Service name; empty is `orkaudio-<hostname>`.
+    pub service: String,
+    /// Host name in messages; empty asks the system.
+    pub hostname: String,
+    /// One exchange with a tracker may take this long, in seconds.
+    pub timeout_s: u64,
+}
+
+/// `[doors]`: the ports that clients use.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Doors {
+    /// Commands and status; `None` closes the door.
+    pub command: Option<SocketAddr>,
+    /// The event stream.
+    pub events: Option<SocketAddr>,
+    /// Connections at once on the command door.
+    pub max_connections: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let local = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        Self {
+            capture: Capture {
+                interfaces: Vec::new(),
+                filter: String::new(),
+                snaplen: 65_535,
+                buffer_mib: 64,
+                promiscuous: true,
+            },
+            calls: Settings { parties: PartyRules::default(), ..Settings::default() },
+            tapes: Tapes {
+                folder: PathBuf::from("/var/lib/orkaudio/audio"),
+                naming: DEFAULT_PATTERN.to_owned(),
+                stereo: true,
+                min_duration_ms: 0,
+                mode: 0o640,
+                sync: true,
+                workers: 1,
+                backlog_mib: 256,
+            },
+            tracker: Tracker {
+                urls: vec!["http://127.0.0.1:8080/orktrack".to_owned()],
+                state_folder: PathBuf::from("/var/lib/orkaudio"),
+                service: String::new(),
+                hostname: String::new(),
+                timeout_s: 5,
+            },
+            doors: Doors { command: local(59_140), events: local(59_150), max_connections: 200 },
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Tapes {
+    /// How samples lie in the files.
+    #[must_use]
+    pub const fn layout(&self) -> Layout {
+        Layout { rate: 8000, channels: if self.stereo { 2 } else { 1 } }
+    }
+}

@@ -1,0 +1,316 @@
+//! The engine: the only owner of the core; hands its outputs to tape workers and listeners.
+//!
+//! Law: a live engine never waits for a disk. Replay waits, so that nothing is lost there; apart from
+//! that both are the same code, and the same capture gives the same tapes.
+
+use crate::tape::{
+    finish::{self, Finish, Finished},
+    worker::{Ending, Job, TapeCounters, TapeSettings, Worker},
+};
+use foldhash::fast::RandomState;
+use orkbase::{
+    audio::block::Block,
+    call::{
+        command::{Command, Reply},
+        output::{EndReason, Opening, Output, TapeId},
+        settings::Settings,
+    },
+    message::tape::TapeMessage,
+    packet::{Frame, decoder::Limits},
+    rtp::timeline::millis_from_ticks,
+    tap::{Tap, TapCounters},
+    time::Timestamp,
+};
+use std::{
+    collections::HashMap,
+    io, mem,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+/// Jobs handed over together.
+const BATCH: usize = 64;
+/// Batches under way to one worker.
+const BATCHES: usize = 8;
+/// Closed tapes waiting to be finished; a worker waits beyond that.
+const FINISHING: usize = 1_024;
+
+/// Told of what happens to recordings, at once and on the engine's thread: must not wait.
+pub trait Listener: Send {
+    /// A tape begins.
+    fn opened(&mut self, opening: &Opening);
+    /// Something is told to the tracker and to the event stream.
+    fn told(&mut self, message: &TapeMessage);
+    /// A tape ends; its file is not finished yet.
+    fn closed(&mut self, tape: TapeId);
+}
+
+/// How the engine runs.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Calls.
+    pub calls: Settings,
+    /// Packets.
+    pub limits: Limits,
+    /// Where tracking ids start.
+    pub seed: u32,
+    /// Tapes.
+    pub tapes: TapeSettings,
+    /// Tape workers.
+    pub workers: usize,
+    /// Audio that may wait for the disk, in bytes over all workers; beyond it live audio is lost.
+    pub backlog_bytes: usize,
+    /// Wait for the disk instead of losing audio.
+    pub wait: bool,
+}
+
+#[derive(Debug)]
+struct Link {
+    jobs: SyncSender<Vec<Job>>,
+    waiting: Vec<Job>,
+    waiting_bytes: usize,
+}
+
+/// The core with its hands.
+pub struct Engine {
+    tap: Tap,
+    links: Vec<Link>,
+    empties: Receiver<Vec<Vec<u8>>>,
+    listener: Box<dyn Listener>,
+    overruns: HashMap<TapeId, u64, RandomState>,
+    overrun_ms: u64,
+    order: u64,
+    wait: bool,
+    backlog_per_link: usize,
+    threads: Vec<JoinHandle<()>>,
+    tape_counters: Arc<TapeCounters>,
+    last: Timestamp,
+}
+
+impl Engine {
+    /// Starts the tape threads; `report` hears of every finished tape, on the finishing thread.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        settings: EngineSettings,
+        listener: Box<dyn Listener>,
+        mut report: impl FnMut(Finished) + Send + 'static,
+    ) -> io::Result<Self> {
+        let tape_counters = Arc::new(TapeCounters::default());
+        let tapes = Arc::new(settings.tapes);
+        let (finish_in, finish_out) = sync_channel::<Finish>(FINISHING);
+        let (empty_in, empties) = sync_channel(BATCHES * 4);
+        let mut threads = Vec::new();
+        let mut links = Vec::new();
+        for number in 0..settings.workers.max(1) {
+            let (jobs, incoming) = sync_channel(BATCHES);
+            let worker = Worker::new(
+                Arc::clone(&tapes),
+                Arc::clone(&tape_counters),
+                finish_in.clone(),
+                empty_in.clone(),
+            );
+            let name = format!("tape-{number}");
+            threads.push(thread::Builder::new().name(name).spawn(move || worker.run(&incoming))?);
+            links.push(Link { jobs, waiting: Vec::new(), waiting_bytes: 0 });
+        }
+        drop(finish_in);
+        let counters = Arc::clone(&tape_counters);
+        threads.push(thread::Builder::new().name("finish".to_owned()).spawn(move || {
+            finish::run(&tapes, &counters, &finish_out, &mut report);
+        })?);
+        let backlog_per_link = settings.backlog_bytes / links.len().max(1);
+        Ok(Self {
+            tap: Tap::new(settings.calls, settings.limits, settings.seed),
+            links,
+            empties,
+            listener,
+            overruns: HashMap::default(),
+            overrun_ms: 0,
+            order: 0,
+            wait: settings.wait,
+            backlog_per_link,
+            threads,
+            tape_counters,
+            last: Timestamp::default(),
+        })
+    }
+
+    /// Takes in a frame.
+    #[inline]
+    pub fn handle_frame(&mut self, frame: &Frame<'_>) {
+        self.tap.handle_frame(frame);
+        self.last = frame.at;
+        if let Some(output) = self.tap.poll_output() {
+            self.route_all(output);
+        }
+    }
+
+    /// Applies an operator's request.
+    #[must_use]
+    pub fn handle_command(&mut self, now: Timestamp, command: &Command) -> Reply {
+        let reply = self.tap.handle_command(now, command);
+        self.drain();
+        reply
+    }
+
+    /// Lets time pass, and lets the workers have what waits for them: call it often.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.tap.handle_timeout(now);
+        self.drain();
+        self.flush();
+    }
+
+    /// Capture time of the last frame.
+    #[must_use]
+    pub const fn last(&self) -> Timestamp {
+        self.last
+    }
+
+    fn drain(&mut self) {
+        if let Some(output) = self.tap.poll_output() {
+            self.route_all(output);
+        }
+    }
+
+    #[cold]
+    fn route_all(&mut self, first: Output) {
+        let mut next = Some(first);
+        while let Some(output) = next {
+            self.route(output);
+            next = self.tap.poll_output();
+        }
+    }
+
+    fn route(&mut self, output: Output) {
+        match output {
+            Output::Told(message) => self.listener.told(&message),
+            Output::Opened(opening) => {
+                self.listener.opened(&opening);
+                self.give(Job::Open(opening));
+            }
+            Output::Audio(block) => self.give_audio(block),
+            Output::Closed(closing) => {
+                self.listener.closed(closing.tape);
+                let overrun_ms = self.overruns.remove(&closing.tape).unwrap_or(0);
+                let ending = Ending { closing: *closing, order: self.order, overrun_ms };
+                self.order += 1;
+                self.give(Job::Close(Box::new(ending)));
+            }
+        }
+    }
+
+    fn give_audio(&mut self, block: Block) {
+        let full =
+            self.link(block.tape).is_some_and(|link| link.waiting_bytes > self.backlog_per_link);
+        if full && !self.wait {
+            // The disk is too slow: this second of this call is lost, and the call will say so.
+            let ms = block_ms(&block);
+            *self.overruns.entry(block.tape).or_default() += ms;
+            self.overrun_ms += ms;
+            self.tap.recycle(block.bytes);
+            return;
+        }
+        self.give(Job::Audio(block));
+    }
+
+    fn link(&self, tape: TapeId) -> Option<&Link> {
+        self.links.get(index(tape, self.links.len()))
+    }
+
+    fn give(&mut self, job: Job) {
+        let index = index(job.tape(), self.links.len());
+        let Some(link) = self.links.get_mut(index) else { return };
+        if let Job::Audio(block) = &job {
+            link.waiting_bytes += block.bytes.len();
+        }
+        link.waiting.push(job);
+        if link.waiting.len() >= BATCH {
+            self.send(index);
+        }
+    }
+
+    /// Gives a worker what waits for it.
+    fn send(&mut self, index: usize) {
+        let Some(link) = self.links.get_mut(index) else { return };
+        if link.waiting.is_empty() {
+            return;
+        }
+        let batch = mem::replace(&mut link.waiting, Vec::with_capacity(BATCH));
+        if self.wait {
+            link.waiting_bytes = 0;
+            if link.jobs.send(batch).is_err() {
+                tracing::error!("a tape worker is gone: its tapes end here");
+            }
+        } else {
+            match link.jobs.try_send(batch) {
+                Ok(()) => link.waiting_bytes = 0,
+                Err(TrySendError::Full(batch)) => link.waiting = batch,
+                Err(TrySendError::Disconnected(_)) => {
+                    tracing::error!("a tape worker is gone: its tapes end here");
+                }
+            }
+        }
+        while let Ok(empties) = self.empties.try_recv() {
+            for bytes in empties {
+                self.tap.recycle(bytes);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        for index in 0..self.links.len() {
+            self.send(index);
+        }
+    }
+
+    /// What everything counted.
+    #[must_use]
+    pub fn counters(&self) -> (TapCounters, Arc<TapeCounters>, u64) {
+        (self.tap.counters(), Arc::clone(&self.tape_counters), self.overrun_ms)
+    }
+
+    /// Calls in the table, flows bound to them.
+    #[must_use]
+    pub fn live(&self) -> (usize, usize) {
+        self.tap.live()
+    }
+
+    /// Ends every recording and waits until the last tape is finished; gives the final counters.
+    pub fn close(
+        mut self,
+        now: Timestamp,
+        why: EndReason,
+    ) -> (TapCounters, Arc<TapeCounters>, u64) {
+        self.tap.finish(now, why);
+        self.drain();
+        self.wait = true;
+        self.flush();
+        let counters = self.counters();
+        // The workers end when nobody can give them jobs, the finisher when the workers have ended.
+        self.links.clear();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!(
+                    "a tape thread panicked; its tapes are recovered at the next start"
+                );
+            }
+        }
+        counters
+    }
+}
+
+fn index(tape: TapeId, links: usize) -> usize {
+    usize::try_from(tape.0).unwrap_or(0) % links.max(1)
+}
+
+/// Length of the audio in a block.
+fn block_ms(block: &Block) -> u64 {
+    let ticks = orkbase::audio::block::Records::new(&block.bytes).map(|record| record.tick);
+    let first = ticks.clone().min().unwrap_or(0);
+    millis_from_ticks(ticks.max().unwrap_or(0) - first)
+}

@@ -1,0 +1,213 @@
+//! `orkaudio replay`: captures handled as a live interface would deliver them, without waiting.
+//!
+//! Law: nothing is dropped; the same captures give the same tapes, messages and output at any speed.
+
+use crate::{
+    capture::{
+        CaptureError, filter::Filter, pace, pace::Pace, progress::Progress, set::CaptureSet,
+    },
+    config::Config,
+    engine::{Engine, Listener},
+    report, setup,
+    tape::finish::{Finished, Outcome},
+};
+use orkbase::{
+    call::output::{EndReason, Opening, TapeId},
+    message::tape::TapeMessage,
+    time::Timestamp,
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+use thiserror::Error;
+
+/// The progress bar is looked after every so many frames.
+const PROGRESS: u64 = 20_000;
+
+/// What to replay, and how.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// Files, folders, or `-`.
+    pub captures: Vec<PathBuf>,
+    /// Where tapes go.
+    pub folder: PathBuf,
+    /// At the speed of the capture instead of as fast as it goes.
+    pub paced: bool,
+    /// One JSON object per tape on standard output.
+    pub json: bool,
+    /// BPF text; empty for everything.
+    pub filter: String,
+}
+
+/// Why a replay failed.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// A capture.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The output folder.
+    #[error("cannot make the output folder {}: {error}; name another with --output", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// Tapes.
+    #[error("{0} tape(s) could not be written whole; the log names them")]
+    Tapes(u64),
+}
+
+/// Replays; `listener` hears what happens, `done` of every finished tape. Prints nothing but the tapes.
+///
+/// # Errors
+/// When a capture cannot be read, or a tape not be written.
+pub fn run(
+    config: &Config,
+    replay: &Replay,
+    listener: Box<dyn Listener>,
+    mut done: impl FnMut(&Finished) + Send + 'static,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), ReplayError> {
+    let mut set = CaptureSet::expand(&replay.captures)?;
+    let mut filter = match replay.filter.as_str() {
+        "" => None,
+        text => Some(Filter::new(text)?),
+    };
+    let failed = Arc::new(AtomicU64::new(0));
+    let mut printer = Printer {
+        json: replay.json,
+        next: 0,
+        waiting: BTreeMap::new(),
+        failed: Arc::clone(&failed),
+    };
+    let report = move |finished: Finished| {
+        done(&finished);
+        printer.take(&finished);
+    };
+    // The engine begins with the first frame: what is no capture leaves no trace, and tracking ids
+    // follow from the capture alone.
+    let mut waiting_to_start = Some((listener, report));
+    let mut engine: Option<Engine> = None;
+    let mut pace = replay.paced.then(Pace::default);
+    let progress = Progress::new(set.total_bytes());
+    let mut failure = None;
+    let mut frames = 0u64;
+    loop {
+        let frame = match set.next_frame() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(error) => {
+                // The next file may be whole; the exit code will tell of this one.
+                tracing::warn!("{error}");
+                failure.get_or_insert(error);
+                continue;
+            }
+        };
+        if let Some(filter) = filter.as_mut()
+            && !filter.keeps(&frame)?
+        {
+            continue;
+        }
+        if let Some(pace) = pace.as_mut() {
+            let wait = pace.wait(frame.at, Instant::now());
+            if !pace::hold(wait, &mut || stop.load(Ordering::Relaxed)) {
+                break;
+            }
+        }
+        if let Some((listener, report)) = waiting_to_start.take() {
+            engine = Some(start(config, replay, frame.at, listener, report)?);
+        }
+        if let Some(engine) = engine.as_mut() {
+            engine.handle_frame(&frame);
+        }
+        frames += 1;
+        if frames.is_multiple_of(PROGRESS) {
+            progress.update(set.position(), frames);
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    }
+    progress.close();
+    if let Some(engine) = engine {
+        let last = engine.last();
+        let (tap, tapes, overrun_ms) = engine.close(last, EndReason::Shutdown);
+        if replay.json {
+            let summary = report::counters(&tap, &tapes, overrun_ms);
+            print_line(&json!({ "summary": summary }).to_string());
+        }
+    } else if replay.json {
+        print_line(&json!({ "summary": { "capture.frames": 0 } }).to_string());
+    }
+    match (failed.load(Ordering::Relaxed), failure) {
+        (0, None) => Ok(()),
+        (0, Some(error)) => Err(error.into()),
+        (failed, _) => Err(ReplayError::Tapes(failed)),
+    }
+}
+
+fn start(
+    config: &Config,
+    replay: &Replay,
+    first: Timestamp,
+    listener: Box<dyn Listener>,
+    report: impl FnMut(Finished) + Send + 'static,
+) -> Result<Engine, ReplayError> {
+    let folder = &replay.folder;
+    std::fs::create_dir_all(folder)
+        .map_err(|error| ReplayError::Folder { path: folder.clone(), error })?;
+    let seed = u32::try_from(first.0 / 1_000_000 % 456_976).unwrap_or(0);
+    let settings = setup::engine(config, folder.clone(), seed, true, config.tapes.sync);
+    Engine::start(settings, listener, report).map_err(ReplayError::Thread)
+}
+
+/// Prints tapes in the order in which their calls ended.
+struct Printer {
+    json: bool,
+    next: u64,
+    waiting: BTreeMap<u64, Option<String>>,
+    failed: Arc<AtomicU64>,
+}
+
+impl Printer {
+    fn take(&mut self, finished: &Finished) {
+        if matches!(finished.outcome, Outcome::Failed(_)) {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        let wanted = self.json && matches!(finished.outcome, Outcome::Ready(_));
+        self.waiting.insert(finished.order, wanted.then(|| report::tape(finished).to_string()));
+        while let Some(line) = self.waiting.remove(&self.next) {
+            self.next += 1;
+            if let Some(line) = line {
+                print_line(&line);
+            }
+        }
+    }
+}
+
+/// A reader that has gone away (`| head`) is no reason to stop recording.
+fn print_line(line: &str) {
+    drop(writeln!(io::stdout().lock(), "{line}"));
+}
+
+/// A listener that tells nobody.
+#[derive(Debug)]
+pub struct Nobody;
+
+impl Listener for Nobody {
+    fn opened(&mut self, _opening: &Opening) {}
+    fn told(&mut self, _message: &TapeMessage) {}
+    fn closed(&mut self, _tape: TapeId) {}
+}

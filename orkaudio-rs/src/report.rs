@@ -1,0 +1,113 @@
+//! What a finished tape and the counters look like in JSON: the contract of `replay --json`, of the
+//! status answer and of the metrics.
+
+use crate::tape::{
+    finish::{Finished, Outcome},
+    worker::TapeCounters,
+};
+use orkbase::{packet::counters::ByNumber, tap::TapCounters};
+use serde_json::{Map, Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One object per tape.
+#[must_use]
+pub fn tape(finished: &Finished) -> Value {
+    let closing = &finished.closing;
+    let message = &closing.message;
+    let legs: Vec<Value> = closing
+        .legs
+        .iter()
+        .map(|leg| {
+            json!({
+                "side": leg.side.as_str(), "src": leg.source.to_string(), "dst": leg.destination.to_string(),
+                "ssrc": format!("0x{:08x}", leg.ssrc), "codec": leg.codec, "packets": leg.packets,
+                "lost": leg.lost, "late": leg.late, "duplicates": leg.duplicates,
+                "gap_ms": leg.gap_ms, "undecoded": leg.undecoded,
+            })
+        })
+        .collect();
+    let mut object = json!({
+        "orkuid": message.recid, "nativecallid": message.nativecallid,
+        "localparty": message.localparty, "remoteparty": message.remoteparty,
+        "localentrypoint": message.localentrypoint, "direction": message.direction.as_str(),
+        "start": closing.start.as_secs_f64(), "duration_ms": closing.duration_ms,
+        "ended": closing.why.as_str(), "tags": message.tags, "legs": legs,
+        "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames,
+    });
+    let (key, value) = match &finished.outcome {
+        Outcome::Ready(path) => ("file", path.as_str()),
+        Outcome::TooShort => ("discarded", "too short"),
+        Outcome::Failed(why) => ("failed", why.as_str()),
+    };
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), Value::from(value));
+    }
+    object
+}
+
+/// Every counter by its name, `stage.what`.
+#[must_use]
+pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map<String, Value> {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (p, s, c) = (&tap.packets, &tap.signals, &tap.calls);
+    let rows: Vec<(&str, u64)> = vec![
+        ("capture.frames", tap.frames),
+        ("capture.frames_fast", tap.frames_fast),
+        ("packet.truncated", p.truncated),
+        ("packet.malformed_link", p.malformed_link),
+        ("packet.malformed_ip", p.malformed_ip),
+        ("packet.malformed_transport", p.malformed_transport),
+        ("packet.malformed_tunnel", p.malformed_tunnel),
+        ("packet.too_deep", p.too_deep),
+        ("packet.tcp_segments", p.tcp_segments),
+        ("sip.messages", s.sip_messages),
+        ("sip.facts", s.sip_facts),
+        ("sip.malformed", s.sip_malformed),
+        ("call.signalled", c.calls_signalled),
+        ("call.unannounced", c.calls_unannounced),
+        ("call.answered", c.calls_answered),
+        ("call.failed", c.calls_failed),
+        ("call.evicted", c.calls_evicted),
+        ("rtp.packets", c.rtp_packets),
+        ("rtp.late", c.rtp_late),
+        ("rtp.unheard", c.rtp_unheard),
+        ("rtp.undecoded", c.rtp_undecoded),
+        ("rtp.foreign", c.rtp_foreign),
+        ("rtp.unwanted", c.rtp_unwanted),
+        ("rtp.paused", c.rtp_paused),
+        ("rtp.refused", c.rtp_refused),
+        ("rtp.candidates", c.candidate_packets),
+        ("rtp.candidates_dropped", c.candidate_dropped),
+        ("rtcp.packets", c.rtcp_packets),
+        ("udp.other", c.other_datagrams),
+        ("tape.opened", c.tapes_opened),
+        ("tape.closed", c.tapes_closed),
+        ("tape.finished", load(&tapes.finished)),
+        ("tape.too_short", load(&tapes.too_short)),
+        ("tape.open_failed", load(&tapes.open_failed)),
+        ("tape.write_failed", load(&tapes.write_failed)),
+        ("tape.finish_failed", load(&tapes.finish_failed)),
+        ("tape.lost_frames", load(&tapes.lost_frames)),
+        ("tape.overrun_ms", overrun_ms),
+        ("tape.bytes", load(&tapes.bytes)),
+    ];
+    let mut all: Map<String, Value> =
+        rows.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+    let tables = [
+        ("packet.unknown_links", &p.unknown_links),
+        ("packet.unknown_ethertypes", &p.unknown_ethertypes),
+        ("packet.unknown_ip_protocols", &p.unknown_ip_protocols),
+    ];
+    for (name, table) in tables {
+        all.insert(name.to_owned(), by_number(table));
+    }
+    all
+}
+
+fn by_number(table: &ByNumber) -> Value {
+    let rows: Map<String, Value> = table
+        .iter()
+        .map(|(number, count)| (format!("0x{number:04x}"), Value::from(count)))
+        .collect();
+    Value::Object(rows)
+}

@@ -1,0 +1,86 @@
+//! From the configuration to the engine's settings: what only the running system knows is added here.
+
+use crate::{config::Config, engine::EngineSettings, tape::worker::TapeSettings};
+use jiff::tz::TimeZone;
+use orkbase::{
+    call::{naming::Naming, recording::HostFacts},
+    packet::decoder::Limits,
+};
+use std::{io, path::PathBuf};
+
+/// Files needed besides tapes: doors, trackers, database, logs.
+const OTHER_FILES: u64 = 1_024;
+
+/// This host's name, as the system has it.
+#[must_use]
+pub fn hostname() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let short = name.split('.').next().unwrap_or_default();
+    if short.is_empty() { "localhost".to_owned() } else { short.to_owned() }
+}
+
+/// What messages say of this host.
+#[must_use]
+pub fn host_facts(config: &Config) -> HostFacts {
+    let hostname = if config.tracker.hostname.is_empty() {
+        hostname()
+    } else {
+        config.tracker.hostname.clone()
+    };
+    let service = if config.tracker.service.is_empty() {
+        format!("orkaudio-{hostname}")
+    } else {
+        config.tracker.service.clone()
+    };
+    HostFacts { hostname, service, extension: ".wav".to_owned() }
+}
+
+/// The engine's settings; `folder` takes the tapes.
+#[must_use]
+pub fn engine(
+    config: &Config,
+    folder: PathBuf,
+    seed: u32,
+    wait: bool,
+    sync: bool,
+) -> EngineSettings {
+    let zone = TimeZone::system();
+    let mut calls = config.calls.clone();
+    calls.zone = zone.clone();
+    calls.host = host_facts(config);
+    // The pattern was checked when the configuration was read.
+    calls.naming = Naming::parse(&config.tapes.naming).unwrap_or_default();
+    EngineSettings {
+        tapes: TapeSettings {
+            root: folder,
+            extension: calls.host.extension.clone(),
+            layout: config.tapes.layout(),
+            mode: config.tapes.mode,
+            min_duration_ms: config.tapes.min_duration_ms,
+            sync,
+            zone,
+        },
+        calls,
+        limits: Limits::default(),
+        seed,
+        workers: config.tapes.workers,
+        backlog_bytes: config.tapes.backlog_mib << 20,
+        wait,
+    }
+}
+
+/// Raises the limit of open files as far as the system lets us: every live call has one.
+///
+/// # Errors
+/// When the limit cannot be changed.
+pub fn raise_file_limit(calls: u64) -> io::Result<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let most = now.maximum.unwrap_or(u64::MAX);
+    let wanted = calls.saturating_add(OTHER_FILES).min(most);
+    if now.current.is_none_or(|current| current >= wanted) {
+        return Ok(now.current.unwrap_or(most));
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum })?;
+    Ok(wanted)
+}

@@ -1,0 +1,252 @@
+//! One tape on the disk while it is being made.
+
+use super::wav::{self, Layout};
+use orkbase::audio::tape::{Frame, PcmSink};
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+#[cfg(target_endian = "big")]
+compile_error!("WAV samples are little-endian and are written as they lie in memory");
+
+/// The header is brought up to date after this much audio, in bytes: five seconds of stereo.
+const REFRESH: u64 = 160_000;
+
+/// A tape that may be written to.
+#[derive(Debug)]
+pub struct TapeFile {
+    file: File,
+    part: PathBuf,
+    path: PathBuf,
+    layout: Layout,
+    header_bytes: usize,
+    /// Bytes of audio in the file.
+    data_bytes: u64,
+    /// Bytes of audio that the header tells of.
+    told_bytes: u64,
+    /// The first thing that went wrong; nothing is written after it.
+    failed: Option<io::Error>,
+    /// Frames that could not be written.
+    pub lost_frames: u64,
+    mixed: Vec<i16>,
+}
+
+impl TapeFile {
+    /// Creates `<path>.part` and its folders; `path` names the finished file.
+    ///
+    /// # Errors
+    /// When the folder or the file cannot be made; an old part of the same name is an error too.
+    pub fn create(
+        path: &Path,
+        layout: Layout,
+        info: &[(&[u8; 4], &str)],
+        mode: u32,
+    ) -> io::Result<Self> {
+        let part = part_of(path);
+        let open =
+            || OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&part);
+        let file = open().or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            fs::create_dir_all(path.parent().unwrap_or(path))?;
+            open()
+        })?;
+        let header = wav::header(layout, info, 0);
+        file.write_all_at(&header, 0)?;
+        Ok(Self {
+            file,
+            part,
+            path: path.to_owned(),
+            layout,
+            header_bytes: header.len(),
+            data_bytes: 0,
+            told_bytes: 0,
+            failed: None,
+            lost_frames: 0,
+            mixed: Vec::new(),
+        })
+    }
+
+    /// What went wrong first.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&io::Error> {
+        self.failed.as_ref()
+    }
+
+    /// Frames in the file.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.data_bytes / self.layout.frame_bytes()
+    }
+
+    /// Where the file will be.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn offset(&self, frame: u64) -> u64 {
+        u64::try_from(self.header_bytes).unwrap_or(0) + frame * self.layout.frame_bytes()
+    }
+
+    fn write_bytes(&mut self, at: u64, frames: u64, bytes: &[u8]) {
+        let end = (at + frames) * self.layout.frame_bytes();
+        match self.file.write_all_at(bytes, self.offset(at)) {
+            Ok(()) => self.data_bytes = self.data_bytes.max(end),
+            Err(error) => {
+                self.lost_frames += frames;
+                self.failed = Some(error);
+                return;
+            }
+        }
+        if self.data_bytes >= self.told_bytes + REFRESH {
+            self.refresh();
+        }
+    }
+
+    /// Makes the header tell of all audio in the file.
+    fn refresh(&mut self) {
+        let [riff, data] = wav::sizes(self.header_bytes, self.data_bytes);
+        let data_at = u64::try_from(self.header_bytes).unwrap_or(4) - 4;
+        let written =
+            self.file.write_all_at(&data, data_at).and_then(|()| self.file.write_all_at(&riff, 4));
+        match written {
+            Ok(()) => self.told_bytes = self.data_bytes,
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// Brings the header up to date and gives the file away for finishing.
+    #[must_use]
+    pub fn close(mut self) -> ClosedTape {
+        if self.told_bytes != self.data_bytes {
+            self.refresh();
+        }
+        ClosedTape { file: self.file, part: self.part, path: self.path, failed: self.failed }
+    }
+}
+
+impl PcmSink for TapeFile {
+    fn write(&mut self, at: u64, frames: &[Frame]) {
+        let count = u64::try_from(frames.len()).unwrap_or(0);
+        if self.failed.is_some() {
+            self.lost_frames += count;
+            return;
+        }
+        if self.layout.channels == 2 {
+            self.write_bytes(at, count, bytemuck::cast_slice(frames));
+            return;
+        }
+        let mut mixed = std::mem::take(&mut self.mixed);
+        mixed.clear();
+        mixed.extend(frames.iter().map(|[left, right]| left.saturating_add(*right)));
+        self.write_bytes(at, count, bytemuck::cast_slice(&mixed));
+        self.mixed = mixed;
+    }
+
+    fn patch(&mut self, at: u64, channel: usize, samples: &[i16]) {
+        let count = u64::try_from(samples.len()).unwrap_or(0);
+        if self.failed.is_some() {
+            self.lost_frames += count;
+            return;
+        }
+        let width = usize::from(self.layout.channels);
+        let mut there = vec![0i16; samples.len() * width];
+        if let Err(error) =
+            read_what_is_there(&self.file, bytemuck::cast_slice_mut(&mut there), self.offset(at))
+        {
+            self.failed = Some(error);
+            return;
+        }
+        for (frame, sample) in there.chunks_exact_mut(width).zip(samples) {
+            match frame {
+                [mixed] => *mixed = mixed.saturating_add(*sample),
+                _ => {
+                    if let Some(place) = frame.get_mut(channel) {
+                        *place = *sample;
+                    }
+                }
+            }
+        }
+        self.write_bytes(at, count, bytemuck::cast_slice(&there));
+    }
+}
+
+/// Fills `bytes` from `at`; what lies past the end of the file stays zero.
+fn read_what_is_there(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.read_at(bytes, at) {
+            Ok(0) => return Ok(()),
+            Ok(n) => {
+                at += u64::try_from(n).unwrap_or(0);
+                bytes = bytes.get_mut(n..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A tape whose audio is complete but not yet known to be on the disk.
+#[derive(Debug)]
+pub struct ClosedTape {
+    /// Its bytes.
+    pub file: File,
+    /// Where it lies.
+    pub part: PathBuf,
+    /// Where it belongs.
+    pub path: PathBuf,
+    /// What went wrong while it was written.
+    pub failed: Option<io::Error>,
+}
+
+/// `<path>.part`.
+#[must_use]
+pub fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_and_patched_is_read_by_hound() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("2014/01/a.wav");
+        let mut tape =
+            TapeFile::create(&path, Layout { rate: 8000, channels: 2 }, &[(b"INAM", "a")], 0o640)
+                .unwrap();
+        tape.write(0, &[[1, 2], [3, 4]]);
+        tape.write(4, &[[5, 6]]);
+        tape.patch(1, 1, &[9, 9]);
+        assert_eq!(tape.frames(), 5);
+        let closed = tape.close();
+        assert!(closed.failed.is_none() && !path.exists());
+        let wav = hound::WavReader::open(&closed.part).unwrap();
+        let samples: Vec<i16> = wav.into_samples().map(Result::unwrap).collect();
+        assert_eq!(samples, [1, 2, 3, 9, 0, 9, 0, 0, 5, 6]);
+        let again = TapeFile::create(&path, Layout { rate: 8000, channels: 2 }, &[], 0o640);
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn mono_is_the_sum_of_both() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("m.wav");
+        let mut tape =
+            TapeFile::create(&path, Layout { rate: 8000, channels: 1 }, &[], 0o640).unwrap();
+        tape.write(0, &[[1, 2], [30_000, 30_000]]);
+        tape.patch(0, 1, &[5]);
+        let closed = tape.close();
+        let wav = hound::WavReader::open(&closed.part).unwrap();
+        assert_eq!(wav.into_samples::<i16>().map(Result::unwrap).collect::<Vec<_>>(), [8, 32_767]);
+    }
+}

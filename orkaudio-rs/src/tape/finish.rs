@@ -1,0 +1,150 @@
+//! After the last sample: bytes to the disk, the final name, the name to the disk, `ready`.
+//!
+//! Law (in this order): header, data sync, rename, folder sync, report. A sync that failed is final:
+//! the tape keeps its `.part` name, is told as failed and never as ready.
+
+use super::{
+    file::ClosedTape,
+    worker::{Ending, TapeCounters, TapeSettings, relative},
+};
+use orkbase::call::output::Closing;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering, mpsc::Receiver},
+};
+
+/// Tapes finished together: one folder sync for all of them.
+const TOGETHER: usize = 64;
+
+/// A closed tape on its way.
+#[derive(Debug)]
+pub struct Finish {
+    /// Its file; `None` if it could not be created.
+    pub file: Option<ClosedTape>,
+    /// Why it could not be created.
+    pub error: Option<String>,
+    /// How it ended.
+    pub ending: Ending,
+    /// Frames that could not be written.
+    pub lost_frames: u64,
+}
+
+/// What became of a tape.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A finished file; the path is relative to the audio folder.
+    Ready(String),
+    /// Thrown away: shorter than the least duration.
+    TooShort,
+    /// Not, or not wholly, on the disk.
+    Failed(String),
+}
+
+/// The end of a tape, for whoever reports it.
+#[derive(Debug)]
+pub struct Finished {
+    /// What the core said of it.
+    pub closing: Closing,
+    /// Closing number.
+    pub order: u64,
+    /// Audio thrown away because the disk could not keep up, in milliseconds.
+    pub overrun_ms: u64,
+    /// Frames that could not be written.
+    pub lost_frames: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Finishes tapes until none come any more.
+pub fn run(
+    settings: &TapeSettings,
+    counters: &Arc<TapeCounters>,
+    tapes: &Receiver<Finish>,
+    report: &mut dyn FnMut(Finished),
+) {
+    while let Ok(first) = tapes.recv() {
+        let mut batch = vec![first];
+        batch.extend(tapes.try_iter().take(TOGETHER - 1));
+        let mut folders = BTreeSet::new();
+        let mut done: Vec<Finished> = Vec::with_capacity(batch.len());
+        for finish in batch {
+            let outcome =
+                finish_one(settings, finish.file, finish.error, &finish.ending, &mut folders);
+            done.push(Finished {
+                closing: finish.ending.closing,
+                order: finish.ending.order,
+                overrun_ms: finish.ending.overrun_ms,
+                lost_frames: finish.lost_frames,
+                outcome,
+            });
+        }
+        let synced = if settings.sync { sync_folders(&settings.root, &folders) } else { Ok(()) };
+        for mut finished in done {
+            if let (Err(error), Outcome::Ready(_)) = (&synced, &finished.outcome) {
+                finished.outcome = Outcome::Failed(format!("cannot sync the folder: {error}"));
+            }
+            let counter = match &finished.outcome {
+                Outcome::Ready(_) => &counters.finished,
+                Outcome::TooShort => &counters.too_short,
+                Outcome::Failed(why) => {
+                    tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape could not be finished");
+                    &counters.finish_failed
+                }
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            report(finished);
+        }
+    }
+}
+
+fn finish_one(
+    settings: &TapeSettings,
+    file: Option<ClosedTape>,
+    error: Option<String>,
+    ending: &Ending,
+    folders: &mut BTreeSet<PathBuf>,
+) -> Outcome {
+    let Some(tape) = file else {
+        return Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
+    };
+    if ending.closing.duration_ms < settings.min_duration_ms {
+        return match fs::remove_file(&tape.part) {
+            Ok(()) => Outcome::TooShort,
+            Err(error) => {
+                Outcome::Failed(format!("cannot remove {}: {error}", tape.part.display()))
+            }
+        };
+    }
+    // What could be written is kept under its final name too: half a call is better than none, and
+    // the report tells what is missing.
+    if settings.sync
+        && let Err(error) = tape.file.sync_data()
+    {
+        return Outcome::Failed(format!("cannot sync {}: {error}", tape.part.display()));
+    }
+    if let Err(error) = fs::rename(&tape.part, &tape.path) {
+        return Outcome::Failed(format!("cannot rename {}: {error}", tape.part.display()));
+    }
+    if let Some(folder) = tape.path.parent() {
+        folders.insert(folder.to_owned());
+    }
+    if let Some(error) = tape.failed {
+        return Outcome::Failed(format!("{} is not whole: {error}", tape.path.display()));
+    }
+    Outcome::Ready(relative(&settings.root, &tape.path))
+}
+
+/// Forces the names in `folders`, and the folders' own names up to `root`, to the disk.
+fn sync_folders(root: &Path, folders: &BTreeSet<PathBuf>) -> io::Result<()> {
+    let mut all: BTreeSet<&Path> = BTreeSet::new();
+    for folder in folders {
+        all.extend(folder.ancestors().take_while(|a| a.starts_with(root)));
+    }
+    for folder in all {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Tapes: audio files that are whole at every moment.
+//!
+//! Law: a tape has one writer. It is written as `<name>.part`; a final name means a finished file
+//! whose bytes and whose name are on the disk; only then is it told to be ready.
+
+pub mod file;
+pub mod finish;
+pub mod recover;
+pub mod wav;
+pub mod worker;

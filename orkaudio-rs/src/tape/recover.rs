@@ -1,0 +1,117 @@
+//! What a killed process left behind: `.part` files become tapes.
+//!
+//! Law: everything that was written is kept; a part that holds no audio is removed; running it again
+//! changes nothing. It is safe to kill it at any moment.
+
+use super::{
+    file::ClosedTape,
+    wav::{self, MAX_HEADER},
+    worker::relative,
+};
+use orkbase::message::{
+    tape::{Stage, TapeMessage},
+    url,
+};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// Folders below the audio folder are searched this deep.
+const DEPTH: usize = 12;
+
+/// A tape that was saved.
+#[derive(Debug)]
+pub struct Recovered {
+    /// What its header told of it, with duration, file name and the tag `recovered`.
+    pub message: TapeMessage,
+    /// Milliseconds of audio.
+    pub duration_ms: u64,
+    /// Where it is now, relative to the audio folder.
+    pub path: String,
+}
+
+/// Finds every `.part` below `root`, in name order.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn parts(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() && depth < DEPTH {
+                folders.push((entry.path(), depth + 1));
+            } else if kind.is_file() && entry.path().extension().is_some_and(|e| e == "part") {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Makes a tape of a part; `None` when there was nothing in it and it was removed.
+///
+/// # Errors
+/// When the part is not one of ours or the disk refuses; the part is left as it is.
+pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
+    let mut head = Vec::new();
+    let limit = u64::try_from(MAX_HEADER).unwrap_or(u64::MAX);
+    File::open(part)?.take(limit).read_to_end(&mut head)?;
+    let found = match wav::read_header(&head) {
+        Ok(found) => found,
+        // Killed before the header was whole: there is no audio behind it.
+        Err(_) if head.len() < 44 => {
+            fs::remove_file(part)?;
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let file = OpenOptions::new().read(true).write(true).open(part)?;
+    let header = u64::try_from(found.header_bytes).unwrap_or(0);
+    let frames = file.metadata()?.len().saturating_sub(header) / found.layout.frame_bytes();
+    if frames == 0 {
+        fs::remove_file(part)?;
+        return Ok(None);
+    }
+    let bytes = frames * found.layout.frame_bytes();
+    let [riff, data] = wav::sizes(found.header_bytes, bytes);
+    file.set_len(header + bytes)?;
+    file.write_all_at(&data, header - 4)?;
+    file.write_all_at(&riff, 4)?;
+    file.sync_all()?;
+    let path = part.with_extension("");
+    let tape = ClosedTape { file, part: part.to_owned(), path, failed: None };
+    fs::rename(&tape.part, &tape.path)?;
+    if let Some(folder) = tape.path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    let duration_ms = frames * 1000 / u64::from(found.layout.rate);
+    let path = relative(root, &tape.path);
+    let message = message(&found.info, &path, duration_ms)?;
+    Ok(Some(Recovered { message, duration_ms, path }))
+}
+
+fn message(info: &[([u8; 4], String)], path: &str, duration_ms: u64) -> io::Result<TapeMessage> {
+    let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let text = info.iter().find(|(id, _)| id == b"ICMT").map(|(_, text)| text.as_str());
+    let text =
+        text.ok_or_else(|| bad("the header does not say what the recording is".to_owned()))?;
+    let pairs = url::decode(text.as_bytes()).map_err(|error| bad(error.to_string()))?;
+    let mut message = TapeMessage::from_pairs(&pairs).map_err(|error| bad(error.to_string()))?;
+    message.stage = Stage::Ready;
+    path.clone_into(&mut message.filename);
+    message.duration = duration_ms / 1000;
+    message.tags.insert("recovered".to_owned(), "true".to_owned());
+    Ok(message)
+}

@@ -1,0 +1,257 @@
+//! The tape worker: one thread that owns the tapes given to it, from opening to closing.
+
+use super::{
+    file::{ClosedTape, TapeFile},
+    finish::Finish,
+    wav::Layout,
+};
+use foldhash::fast::RandomState;
+use jiff::tz::TimeZone;
+use orkbase::{
+    audio::{
+        block::Block,
+        tape::{Scratch, TapeAudio},
+    },
+    call::output::{Closing, Opening, TapeId},
+    message::{Message, url},
+};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender},
+    },
+};
+
+/// Names tried when the wanted one is taken.
+const NAMES: u32 = 100;
+
+/// How tapes are made.
+#[derive(Clone, Debug)]
+pub struct TapeSettings {
+    /// The audio folder.
+    pub root: PathBuf,
+    /// Extension of finished tapes, with its dot.
+    pub extension: String,
+    /// Stereo, or mixed to mono.
+    pub layout: Layout,
+    /// Permissions of new files.
+    pub mode: u32,
+    /// Shorter tapes are thrown away, in milliseconds.
+    pub min_duration_ms: u64,
+    /// Bytes and names are forced to the disk before a tape is told to be ready.
+    pub sync: bool,
+    /// Calendar of the date in the file.
+    pub zone: TimeZone,
+}
+
+/// What the engine tells a worker.
+#[derive(Debug)]
+pub enum Job {
+    /// A tape begins.
+    Open(Box<Opening>),
+    /// Audio for it.
+    Audio(Block),
+    /// It ends.
+    Close(Box<Ending>),
+}
+
+impl Job {
+    /// The tape it is about.
+    #[must_use]
+    pub const fn tape(&self) -> TapeId {
+        match self {
+            Self::Open(opening) => opening.tape,
+            Self::Audio(block) => block.tape,
+            Self::Close(ending) => ending.closing.tape,
+        }
+    }
+}
+
+/// How a tape ends.
+#[derive(Debug)]
+pub struct Ending {
+    /// What the core says of it.
+    pub closing: Closing,
+    /// Closing number: reports leave in this order.
+    pub order: u64,
+    /// Audio thrown away because the disk could not keep up, in milliseconds.
+    pub overrun_ms: u64,
+}
+
+/// What the workers counted.
+#[derive(Debug, Default)]
+pub struct TapeCounters {
+    /// Tapes that could not be created.
+    pub open_failed: AtomicU64,
+    /// Writes that failed; the tape ends there.
+    pub write_failed: AtomicU64,
+    /// Frames of audio that could not be written.
+    pub lost_frames: AtomicU64,
+    /// Bytes of audio written.
+    pub bytes: AtomicU64,
+    /// Tapes finished.
+    pub finished: AtomicU64,
+    /// Tapes thrown away as too short.
+    pub too_short: AtomicU64,
+    /// Tapes whose finishing failed; they keep their `.part` name.
+    pub finish_failed: AtomicU64,
+}
+
+struct Tape {
+    audio: TapeAudio,
+    file: Result<TapeFile, io::Error>,
+}
+
+/// Owns the tapes given to it.
+#[derive(Debug)]
+pub struct Worker {
+    settings: Arc<TapeSettings>,
+    counters: Arc<TapeCounters>,
+    finish: SyncSender<Finish>,
+    empties: SyncSender<Vec<Vec<u8>>>,
+}
+
+impl Worker {
+    /// A worker that hands closed tapes to `finish` and emptied blocks to `empties`.
+    #[must_use]
+    pub const fn new(
+        settings: Arc<TapeSettings>,
+        counters: Arc<TapeCounters>,
+        finish: SyncSender<Finish>,
+        empties: SyncSender<Vec<Vec<u8>>>,
+    ) -> Self {
+        Self { settings, counters, finish, empties }
+    }
+
+    /// Works until nobody gives it jobs any more.
+    pub fn run(&self, jobs: &Receiver<Vec<Job>>) {
+        let mut tapes: HashMap<TapeId, Tape, RandomState> = HashMap::default();
+        let mut scratch = Scratch::default();
+        for batch in jobs {
+            let mut empties = Vec::with_capacity(batch.len());
+            for job in batch {
+                match job {
+                    Job::Open(opening) => {
+                        let tape = self.open(&opening);
+                        tapes.insert(opening.tape, tape);
+                    }
+                    Job::Audio(block) => {
+                        if let Some(Tape { audio, file }) = tapes.get_mut(&block.tape) {
+                            let mut nowhere = Nowhere;
+                            let sink: &mut dyn orkbase::audio::tape::PcmSink = match file {
+                                Ok(file) => file,
+                                Err(_) => &mut nowhere,
+                            };
+                            audio.handle_block(
+                                &block.news,
+                                &block.bytes,
+                                block.until,
+                                &mut scratch,
+                                sink,
+                            );
+                        }
+                        empties.push(block.bytes);
+                    }
+                    Job::Close(ending) => {
+                        let tape = tapes.remove(&ending.closing.tape);
+                        self.close(tape, *ending);
+                    }
+                }
+            }
+            // A full channel only means that the engine has enough of them.
+            drop(self.empties.try_send(empties));
+        }
+    }
+
+    fn open(&self, opening: &Opening) -> Tape {
+        let audio = TapeAudio::new(self.settings.layout.rate);
+        let file = self.create(opening);
+        if let Err(error) = &file {
+            self.counters.open_failed.fetch_add(1, Ordering::Relaxed);
+            let path = self.settings.root.join(&opening.path);
+            tracing::error!(orkuid = %opening.orkuid, path = %path.display(), %error, "cannot create a tape: its audio is lost");
+        }
+        Tape { audio, file }
+    }
+
+    fn create(&self, opening: &Opening) -> io::Result<TapeFile> {
+        let date = opening
+            .start
+            .to_zoned(&self.settings.zone)
+            .strftime("%Y-%m-%dT%H:%M:%S%:z")
+            .to_string();
+        let message = url::encode(&opening.message.fields());
+        let info: [(&[u8; 4], &str); 6] = [
+            (b"INAM", opening.orkuid.as_str()),
+            (b"IART", &opening.message.localparty),
+            (b"ISBJ", &opening.message.remoteparty),
+            (b"ICRD", &date),
+            (b"ISFT", concat!("orkaudio ", env!("CARGO_PKG_VERSION"))),
+            (b"ICMT", &message),
+        ];
+        for number in 0..NAMES {
+            let path = self.name(&opening.path, number);
+            if path.exists() {
+                continue;
+            }
+            let made = TapeFile::create(&path, self.settings.layout, &info, self.settings.mode);
+            match made {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made,
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{NAMES} tapes of this name exist"),
+        ))
+    }
+
+    fn name(&self, path: &str, number: u32) -> PathBuf {
+        let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+        self.settings.root.join(format!("{path}{suffix}{}", self.settings.extension))
+    }
+
+    fn close(&self, tape: Option<Tape>, ending: Ending) {
+        let Some(Tape { file, audio }) = tape else { return };
+        let mut lost_frames = 0;
+        let (file, error) = match file {
+            Ok(file) => {
+                lost_frames = file.lost_frames;
+                self.counters.lost_frames.fetch_add(lost_frames, Ordering::Relaxed);
+                let bytes = file.frames() * self.settings.layout.frame_bytes();
+                self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+                if let Some(error) = file.failure() {
+                    self.counters.write_failed.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(orkuid = %ending.closing.message.recid, path = %file.path().display(), lost_frames, %error, "a tape could not be written to its end");
+                }
+                (Some(file.close()), None)
+            }
+            Err(error) => {
+                self.counters.lost_frames.fetch_add(audio.frames(), Ordering::Relaxed);
+                (None::<ClosedTape>, Some(error.to_string()))
+            }
+        };
+        let finish = Finish { file, error, ending, lost_frames };
+        if self.finish.send(finish).is_err() {
+            tracing::error!("the finishing thread is gone: a tape keeps its .part name");
+        }
+    }
+}
+
+/// Swallows the samples of a tape that could not be created.
+struct Nowhere;
+
+impl orkbase::audio::tape::PcmSink for Nowhere {
+    fn write(&mut self, _at: u64, _frames: &[orkbase::audio::tape::Frame]) {}
+    fn patch(&mut self, _at: u64, _channel: usize, _samples: &[i16]) {}
+}
+
+/// The path of a tape below `root`, as messages name it.
+#[must_use]
+pub fn relative(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
+}

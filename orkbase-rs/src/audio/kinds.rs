@@ -1,0 +1,63 @@
+//! What a payload format is to the recorder: audio it can decode, an event, or neither.
+
+use crate::{rtp::timeline::TICKS_PER_SAMPLE_8K, signal::Format};
+
+/// How a format is treated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Decoded to audio.
+    Audio {
+        /// Audio length of one payload byte in ticks of 1/48000 s; 0 when only timestamps tell.
+        ticks_per_byte: i64,
+    },
+    /// Telephone events, comfort noise: known, never heard.
+    Event,
+    /// No decoder.
+    Unknown,
+}
+
+/// The kind of a format.
+#[must_use]
+pub fn kind(format: Option<&Format>) -> Kind {
+    let Some(format) = format else { return Kind::Unknown };
+    let is = |name: &str| format.name.eq_ignore_ascii_case(name);
+    if is("PCMU") || is("PCMA") {
+        return Kind::Audio { ticks_per_byte: TICKS_PER_SAMPLE_8K };
+    }
+    if is("telephone-event") || is("CN") || is("tone") || is("cisco-cpc") {
+        return Kind::Event;
+    }
+    Kind::Unknown
+}
+
+/// Payload types that audio uses: RFC 3551 static audio and the dynamic range.
+#[must_use]
+pub const fn may_be_audio(payload_type: u8) -> bool {
+    matches!(payload_type, 0..=19 | 96..=127)
+}
+
+/// What a static payload type means when nobody says (RFC 3551 table 4).
+#[must_use]
+pub fn static_format(payload_type: u8) -> Option<Format> {
+    let (name, clock_rate) = match payload_type {
+        0 => ("PCMU", 8000),
+        3 => ("GSM", 8000),
+        4 => ("G723", 8000),
+        5 => ("DVI4", 8000),
+        6 => ("DVI4", 16_000),
+        7 => ("LPC", 8000),
+        8 => ("PCMA", 8000),
+        9 => ("G722", 8000),
+        10 | 11 => ("L16", 44_100),
+        12 => ("QCELP", 8000),
+        13 => ("CN", 8000),
+        14 => ("MPA", 90_000),
+        15 => ("G728", 8000),
+        16 => ("DVI4", 11_025),
+        17 => ("DVI4", 22_050),
+        18 => ("G729", 8000),
+        _ => return None,
+    };
+    let channels = if payload_type == 10 { 2 } else { 1 };
+    Some(Format { payload_type, name: name.to_owned(), clock_rate, channels, parameters: None })
+}

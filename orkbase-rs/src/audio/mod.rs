@@ -1,0 +1,8 @@
+//! Audio: blocks of payloads, decoders, the mix.
+
+pub mod block;
+pub mod codec;
+pub mod g711;
+pub mod kinds;
+pub mod red;
+pub mod tape;

@@ -1,0 +1,300 @@
+//! A signalled call: who takes part, what they announced, and how far it got.
+//!
+//! Law: a dialog only takes in facts. It opens no tape and knows no packet.
+
+use super::party::Role;
+use crate::{
+    signal::{Flow, Format, Media, Name, Offer, Security, Signal},
+    time::Timestamp,
+};
+use std::net::SocketAddr;
+
+/// Announced endpoints kept of one call: more than any forked call with ICE needs.
+const MAX_ENDPOINTS: usize = 64;
+/// Payload meanings kept of one role.
+const MAX_FORMATS: usize = 96;
+
+/// The people in a call, as its first messages name them.
+#[derive(Clone, Debug)]
+pub struct People {
+    /// Who calls.
+    pub from: Name,
+    /// Who is called.
+    pub to: Name,
+    /// Where the network was told to send it.
+    pub request: Name,
+    /// The caller as the network vouches for it.
+    pub asserted: Option<Name>,
+    /// Software of the caller.
+    pub user_agent: String,
+    /// Values of the configured headers.
+    pub headers: Vec<(String, String)>,
+    /// Sender of the first proposal.
+    pub source: SocketAddr,
+    /// Its receiver.
+    pub destination: SocketAddr,
+}
+
+impl People {
+    /// Nobody named yet, seen between two addresses.
+    #[must_use]
+    pub const fn unnamed(source: SocketAddr, destination: SocketAddr) -> Self {
+        const NOBODY: Name =
+            Name { user: String::new(), host: String::new(), display: String::new() };
+        Self {
+            from: NOBODY,
+            to: NOBODY,
+            request: NOBODY,
+            asserted: None,
+            user_agent: String::new(),
+            headers: Vec::new(),
+            source,
+            destination,
+        }
+    }
+}
+
+/// How far a call got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// Proposed; perhaps ringing, perhaps with early media.
+    Offered,
+    /// Accepted.
+    Answered {
+        /// When.
+        at: Timestamp,
+    },
+    /// Declined or cancelled: over soon, unless it is accepted after all.
+    Failing {
+        /// Since when.
+        since: Timestamp,
+        /// 300 to 699, or 487 for a caller who gave up.
+        code: u16,
+    },
+    /// Hung up.
+    Ended {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// An address that the call's signalling announced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Announced {
+    /// Who receives there.
+    pub role: Role,
+    /// Where.
+    pub address: SocketAddr,
+    /// Audio, as opposed to video or fax.
+    pub audio: bool,
+    /// When it was announced first.
+    pub since: Timestamp,
+}
+
+/// One call as signalling tells it.
+#[derive(Debug)]
+pub struct Dialog {
+    /// Signalling's name; empty for RTP that nobody announced.
+    pub call_id: String,
+    /// Tag of the party that sent the first proposal.
+    caller_tag: String,
+    /// A proposal was seen, not only answers.
+    offer_seen: bool,
+    /// Who takes part.
+    pub people: People,
+    /// How far it got.
+    pub progress: Progress,
+    /// Every announced address, oldest first.
+    pub announced: Vec<Announced>,
+    /// Payload meanings by who announced them, newest first.
+    formats: [Vec<Format>; 2],
+    /// Encryption by who announced it.
+    pub security: [Security; 2],
+    /// Who holds the call, if anybody.
+    pub held_by: Option<Role>,
+    /// When the last message came.
+    pub last_signal: Timestamp,
+}
+
+impl Dialog {
+    /// A dialog that begins with this message, whatever it is.
+    #[must_use]
+    pub fn begin(at: Timestamp, signal: &Signal) -> Self {
+        // An answer runs from callee to caller.
+        let (source, destination) = if signal.speaker.answering {
+            (signal.destination, signal.source)
+        } else {
+            (signal.source, signal.destination)
+        };
+        let mut people = People::unnamed(source, destination);
+        people.from.clone_from(&signal.from);
+        people.to.clone_from(&signal.to);
+        Self {
+            call_id: signal.call.clone(),
+            caller_tag: signal.speaker.opener.clone(),
+            offer_seen: false,
+            people,
+            progress: Progress::Offered,
+            announced: Vec::new(),
+            formats: [Vec::new(), Vec::new()],
+            security: [Security::Clear, Security::Clear],
+            held_by: None,
+            last_signal: at,
+        }
+    }
+
+    /// The dialog behind RTP that nobody announced.
+    #[must_use]
+    pub fn bare(at: Timestamp, source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            call_id: String::new(),
+            caller_tag: String::new(),
+            offer_seen: false,
+            people: People::unnamed(source, destination),
+            progress: Progress::Answered { at },
+            announced: Vec::new(),
+            formats: [Vec::new(), Vec::new()],
+            security: [Security::Clear, Security::Clear],
+            held_by: None,
+            last_signal: at,
+        }
+    }
+
+    /// Whether signalling knows this call.
+    #[must_use]
+    pub const fn is_signalled(&self) -> bool {
+        !self.call_id.is_empty()
+    }
+
+    /// Who says this.
+    #[must_use]
+    pub fn role_of(&self, signal: &Signal) -> Role {
+        let opener =
+            if signal.speaker.opener == self.caller_tag { Role::Caller } else { Role::Callee };
+        if signal.speaker.answering { opener.other() } else { opener }
+    }
+
+    /// Takes in a proposal; true when it named the people for the first time.
+    pub fn offered(&mut self, at: Timestamp, signal: &Signal, offer: &Offer) -> bool {
+        if matches!(self.progress, Progress::Failing { .. }) {
+            self.progress = Progress::Offered;
+        }
+        self.last_signal = at;
+        let named = !self.offer_seen && self.role_of(signal) == Role::Caller;
+        if named {
+            self.offer_seen = true;
+            self.people = People {
+                from: signal.from.clone(),
+                to: signal.to.clone(),
+                request: offer.request.clone(),
+                asserted: offer.asserted.clone(),
+                user_agent: offer.user_agent.clone(),
+                headers: offer.headers.clone(),
+                source: signal.source,
+                destination: signal.destination,
+            };
+        }
+        named
+    }
+
+    /// It goes ahead; true when it is answered by this.
+    pub fn accepted(&mut self, at: Timestamp, code: u16) -> bool {
+        self.last_signal = at;
+        match self.progress {
+            Progress::Offered | Progress::Failing { .. } if code >= 200 => {
+                self.progress = Progress::Answered { at };
+                true
+            }
+            Progress::Failing { .. } => {
+                self.progress = Progress::Offered;
+                false
+            }
+            Progress::Offered | Progress::Answered { .. } | Progress::Ended { .. } => false,
+        }
+    }
+
+    /// It was declined, or the caller gave up: only before it was answered does that end anything
+    /// (a refused re-INVITE leaves the call as it was).
+    pub fn refused(&mut self, at: Timestamp, code: u16) {
+        self.last_signal = at;
+        if self.progress == Progress::Offered {
+            self.progress = Progress::Failing { since: at, code };
+        }
+    }
+
+    /// Somebody hung up.
+    pub fn ended(&mut self, at: Timestamp) {
+        self.last_signal = at;
+        if !matches!(self.progress, Progress::Ended { .. }) {
+            self.progress = Progress::Ended { at };
+        }
+    }
+
+    /// Takes in what `role` announced; its addresses come back.
+    pub fn announce(&mut self, at: Timestamp, role: Role, media: &[Media]) -> Vec<Announced> {
+        let mut fresh = Vec::new();
+        for stream in media.iter().filter(|m| m.port != 0) {
+            let address = stream.address.filter(|a| !a.is_unspecified());
+            let main = address.map(|a| SocketAddr::new(a, stream.port));
+            for address in main.into_iter().chain(stream.candidates.iter().copied()) {
+                let new = Announced { role, address, audio: stream.audio, since: at };
+                // Said again is said anew: the call may have lost the address to another meanwhile.
+                fresh.push(new);
+                let known = self.announced.iter_mut().find(|old| old.address == address);
+                if let Some(known) = known {
+                    (known.role, known.audio) = (role, stream.audio);
+                } else if self.announced.len() < MAX_ENDPOINTS {
+                    self.announced.push(new);
+                }
+            }
+        }
+        if let Some(audio) = media.iter().find(|m| m.audio && m.port != 0) {
+            let index = role.index();
+            if let Some(known) = self.formats.get_mut(index) {
+                known.retain(|old| {
+                    !audio.formats.iter().any(|new| new.payload_type == old.payload_type)
+                });
+                known.splice(0..0, audio.formats.iter().cloned());
+                known.truncate(MAX_FORMATS);
+            }
+            if let Some(security) = self.security.get_mut(index) {
+                security.clone_from(&audio.security);
+            }
+        }
+        fresh
+    }
+
+    /// Takes in who may send; true when the call was put on hold or taken off hold by it.
+    pub fn hold(&mut self, role: Role, media: &[Media]) -> bool {
+        let Some(audio) = media.iter().find(|m| m.audio) else { return false };
+        let holds = audio.port == 0
+            || audio.address.is_some_and(|a| a.is_unspecified())
+            || matches!(audio.flow, Flow::SendOnly | Flow::Inactive);
+        let before = self.held_by;
+        if holds && before.is_none() {
+            self.held_by = Some(role);
+        } else if !holds && before == Some(role) && audio.flow == Flow::SendReceive {
+            self.held_by = None;
+        }
+        before != self.held_by
+    }
+
+    /// What a payload type means when `sender` uses it: the receiver announced it (RFC 3264 §5.1),
+    /// else the sender did.
+    #[must_use]
+    pub fn format(&self, sender: Role, payload_type: u8) -> Option<&Format> {
+        let of = |role: Role| {
+            let known = self.formats.get(role.index())?;
+            known.iter().find(|format| format.payload_type == payload_type)
+        };
+        of(sender.other()).or_else(|| of(sender))
+    }
+
+    /// Encryption of what `sender` sends, as far as either side announced it.
+    #[must_use]
+    pub fn is_encrypted(&self, sender: Role) -> bool {
+        let of =
+            |role: Role| self.security.get(role.index()).is_some_and(|s| *s != Security::Clear);
+        of(sender) || of(sender.other())
+    }
+}

@@ -1,0 +1,577 @@
+//! The media path of the switchboard: from a UDP payload to a record in its call's block.
+//!
+//! Law: a packet of a known stream costs one map look-up and one copy; it never allocates, and
+//! whatever is unusual about it leaves the fast path by a cold function.
+
+use super::{
+    dialog::{Dialog, Progress},
+    index::{CallSlot, EndpointOwner, FlowId, FlowOwner},
+    output::TapeId,
+    party::{Role, Side},
+    session::{Call, MAX_STREAMS, Wanted},
+    stream::{Codec, MAX_SLOTS, Meaning, Stream},
+    switchboard::Switchboard,
+};
+use crate::{
+    audio::{
+        block::{self, BLOCK_BYTES, News, RECORD_HEADER, Record},
+        kinds::{self, Kind},
+    },
+    message::tape::KeepSide,
+    packet::fast::FlowKey,
+    rtp::{
+        packet::{RtpPacket, is_rtcp},
+        sequence::Arrival,
+        timeline::{TICKS_PER_MILLI, TICKS_PER_SEC, ticks_from_nanos},
+    },
+    signal::Format,
+    time::Timestamp,
+};
+use std::net::SocketAddr;
+
+/// Another stream of the same party may be heard once the one before was silent this long, in ms.
+const YIELD_MS: u64 = 200;
+
+impl Switchboard {
+    /// Takes in the payload of a plain IPv4 UDP packet; false when it is nothing that a known call
+    /// sends, and the caller may look whether it is signalling.
+    #[inline]
+    pub fn handle_flow(&mut self, at: Timestamp, key: FlowKey, payload: &[u8]) -> bool {
+        self.pass_time(at);
+        let Some(owner) = self.flows.v4(key) else { return false };
+        self.known_flow(at, FlowId::V4(key), owner, payload);
+        true
+    }
+
+    /// Takes in any other UDP payload; false as above.
+    pub fn handle_datagram(
+        &mut self,
+        at: Timestamp,
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) -> bool {
+        self.pass_time(at);
+        let flow = FlowId::new(source, destination);
+        let Some(owner) = self.flows.owner(flow) else { return false };
+        self.known_flow(at, flow, owner, payload);
+        true
+    }
+
+    #[inline]
+    fn known_flow(&mut self, at: Timestamp, flow: FlowId, owner: FlowOwner, payload: &[u8]) {
+        match RtpPacket::decode(payload) {
+            Ok(rtp) if rtp.ssrc == owner.ssrc => self.heard(at, owner, &rtp),
+            Ok(rtp) => self.other_ssrc(at, flow, &rtp),
+            Err(_) => self.not_rtp(payload),
+        }
+    }
+
+    #[cold]
+    fn not_rtp(&mut self, payload: &[u8]) {
+        if is_rtcp(payload) {
+            self.counters.rtcp_packets += 1;
+        } else {
+            self.counters.other_datagrams += 1;
+        }
+    }
+
+    /// Takes in a UDP payload that is neither of a known flow nor signalling.
+    pub fn handle_stray(
+        &mut self,
+        at: Timestamp,
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) {
+        let Ok(rtp) = RtpPacket::decode(payload) else { return self.not_rtp(payload) };
+        if rtp.payload.is_empty() || !kinds::may_be_audio(rtp.payload_type) {
+            self.counters.other_datagrams += 1;
+            return;
+        }
+        let flow = FlowId::new(source, destination);
+        if let Some((slot, role)) = self.owner_of(flow) {
+            self.bind(at, flow, slot, role, &rtp);
+            return;
+        }
+        if self.is_known_endpoint(source) || self.is_known_endpoint(destination) {
+            // Video, fax, or a call that is over: announced, and not to be recorded.
+            self.counters.rtp_unwanted += 1;
+            return;
+        }
+        self.counters.candidate_packets += 1;
+        let count = self.candidates.watch(at, flow, &rtp, payload);
+        self.counters.candidate_dropped = self.candidates.dropped;
+        let after = self.settings.unannounced_after;
+        if after > 0 && count >= after {
+            self.begin_unannounced(at, flow);
+        }
+    }
+
+    fn is_known_endpoint(&self, address: SocketAddr) -> bool {
+        !self.endpoints.owners(address).is_empty()
+    }
+
+    /// The call that a flow belongs to, and who sends it: both ends announced by one call is best,
+    /// then the receiving end, then the sending end (RFC 4961 symmetric RTP behind NAT).
+    fn owner_of(&self, flow: FlowId) -> Option<(CallSlot, Role)> {
+        let (from, to) =
+            (self.endpoints.owners(flow.source()), self.endpoints.owners(flow.destination()));
+        let live = |owner: &&EndpointOwner| {
+            owner.audio
+                && self.call(owner.call).is_some_and(|call| match call.dialog.progress {
+                    Progress::Ended { .. } => false,
+                    Progress::Offered | Progress::Answered { .. } | Progress::Failing { .. } => {
+                        true
+                    }
+                })
+        };
+        // Two calls may announce the same pair (a back-to-back user agent that lets media go
+        // direct): the older one has it, in both directions.
+        let both = to
+            .iter()
+            .filter(live)
+            .filter(|t| from.iter().any(|f| f.call == t.call && f.role != t.role))
+            .min_by_key(|owner| {
+                self.call(owner.call).map(|call| (call.recording.is_none(), owner.call))
+            });
+        let one = || {
+            let receiver = to.iter().find(live).map(|owner| (owner.call, owner.role.other()));
+            receiver.or_else(|| from.iter().find(live).map(|owner| (owner.call, owner.role)))
+        };
+        both.map(|owner| (owner.call, owner.role.other())).or_else(one)
+    }
+
+    /// Binds a flow to a call and takes in its first packet.
+    fn bind(
+        &mut self,
+        at: Timestamp,
+        flow: FlowId,
+        slot: CallSlot,
+        role: Role,
+        rtp: &RtpPacket<'_>,
+    ) {
+        if self.flows.len() >= self.settings.max_flows {
+            self.counters.rtp_refused += 1;
+            return;
+        }
+        let Some(stream) = self.stream_for(at, slot, flow, role, rtp) else {
+            self.counters.rtp_refused += 1;
+            return;
+        };
+        let owner = FlowOwner { call: slot, ssrc: rtp.ssrc, stream };
+        let before = self.flows.bind(flow, owner);
+        if before.is_none_or(|before| before.call != slot)
+            && let Some(call) = self.call_mut(slot)
+        {
+            call.flows.push(flow);
+        }
+        self.heard(at, owner, rtp);
+    }
+
+    /// A flow shows another SSRC than before: the sender began anew, or the port is used by the
+    /// next call.
+    #[cold]
+    fn other_ssrc(&mut self, at: Timestamp, flow: FlowId, rtp: &RtpPacket<'_>) {
+        let Some(owner) = self.flows.owner(flow) else { return };
+        let known_role = self
+            .call(owner.call)
+            .and_then(|call| call.streams.get(usize::from(owner.stream)))
+            .map(|stream| stream.role);
+        let found = self.owner_of(flow).or(known_role.map(|role| (owner.call, role)));
+        let Some((slot, role)) = found else { return };
+        if slot != owner.call {
+            self.flows.unbind(flow, owner.call);
+        }
+        self.bind(at, flow, slot, role, rtp);
+    }
+
+    /// The stream that an SSRC of a role stands for; made when it is new. The same SSRC over another
+    /// flow is the same stream (a relay, or a new address): what comes twice is dropped by its
+    /// sequence number.
+    fn stream_for(
+        &mut self,
+        at: Timestamp,
+        slot: CallSlot,
+        flow: FlowId,
+        role: Role,
+        rtp: &RtpPacket<'_>,
+    ) -> Option<u8> {
+        let call = self.call_mut(slot)?;
+        let known = call.streams.iter().position(|s| s.role == role && s.ssrc == rtp.ssrc);
+        if let Some(index) = known {
+            return u8::try_from(index).ok();
+        }
+        if call.streams.len() >= MAX_STREAMS {
+            return None;
+        }
+        let index = u8::try_from(call.streams.len()).ok()?;
+        let may_be_heard = newcomer_is_heard(call, at, flow, role);
+        call.streams.push(Stream::new(role, rtp.ssrc, flow.source(), flow.destination()));
+        if may_be_heard {
+            call.activate(index);
+        }
+        Some(index)
+    }
+
+    /// One packet of a known stream.
+    #[inline]
+    fn heard(&mut self, at: Timestamp, owner: FlowOwner, rtp: &RtpPacket<'_>) {
+        self.counters.rtp_packets += 1;
+        let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
+        let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
+        call.last_media = at;
+        let (extended, arrival) = stream.sequence.accept(rtp.sequence);
+        if arrival == Arrival::Duplicate {
+            return;
+        }
+        let ready = rtp.payload_type == stream.payload_type
+            && stream.active
+            && call.recording.as_ref().is_some_and(|r| r.tape == stream.tape && !r.paused);
+        if !ready && !self.prepare(at, owner, rtp) {
+            return;
+        }
+        self.place(at, owner, rtp, extended, arrival);
+    }
+
+    /// Puts a packet on its call's timeline and into the block.
+    #[inline]
+    fn place(
+        &mut self,
+        at: Timestamp,
+        owner: FlowOwner,
+        rtp: &RtpPacket<'_>,
+        extended: u64,
+        arrival: Arrival,
+    ) {
+        let late_ticks =
+            i64::try_from(self.settings.late_ms).unwrap_or(0).saturating_mul(TICKS_PER_MILLI);
+        let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
+        let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
+        let Some(recording) = call.recording.as_mut() else { return };
+        let now = ticks_from_nanos(at.nanos_since(call.epoch.unwrap_or(at)));
+        stream.last_at = at;
+        let (ticks_per_byte, slot) = match stream.meaning {
+            Meaning::Audio { slot, ticks_per_byte } => (ticks_per_byte, Some(slot)),
+            Meaning::Undecodable => {
+                stream.undecoded += 1;
+                self.counters.rtp_undecoded += 1;
+                (0, None)
+            }
+            Meaning::Event | Meaning::Foreign | Meaning::Unknown => {
+                return Self::void(stream, recording, extended, now);
+            }
+        };
+        let tick = match arrival {
+            Arrival::Next | Arrival::Ahead => stream.timeline.place(rtp.timestamp, now),
+            Arrival::Restart => {
+                stream.timeline.unanchor();
+                stream.anew = true;
+                stream.timeline.place(rtp.timestamp, now)
+            }
+            Arrival::Behind => {
+                let tick = stream.timeline.place_behind(rtp.timestamp);
+                if tick < now - late_ticks {
+                    stream.late += 1;
+                    self.counters.rtp_late += 1;
+                    return;
+                }
+                tick
+            }
+            Arrival::Ancient | Arrival::Duplicate => {
+                stream.late += 1;
+                self.counters.rtp_late += 1;
+                return;
+            }
+        };
+        let length = if ticks_per_byte > 0 {
+            i64::try_from(rtp.payload.len()).unwrap_or(0) * ticks_per_byte
+        } else {
+            stream.frame
+        };
+        match arrival {
+            Arrival::Next => {
+                let frame = tick - (stream.end - stream.frame);
+                if ticks_per_byte == 0 && frame > 0 && frame <= TICKS_PER_SEC / 4 {
+                    stream.frame = frame;
+                }
+            }
+            Arrival::Ahead => {
+                stream.gaps += 1;
+                stream.gap += (tick - stream.end).max(0);
+            }
+            Arrival::Behind => stream.gap = (stream.gap - length).max(0),
+            Arrival::Restart | Arrival::Ancient | Arrival::Duplicate => {}
+        }
+        stream.end = stream.end.max(tick + length);
+        recording.end_tick = recording.end_tick.max(stream.end);
+        let Some(slot) = slot else { return };
+        if !keeps(recording.keep, stream.role == recording.parties.local_role) {
+            stream.anew = true;
+            return;
+        }
+        let record = Record {
+            leg: stream.leg,
+            slot,
+            anew: stream.anew,
+            void: false,
+            #[expect(clippy::cast_possible_truncation, reason = "the low half orders well enough")]
+            order: extended as u32,
+            tick: tick - recording.start_tick,
+            payload: rtp.payload,
+        };
+        stream.anew = false;
+        if recording.bytes.is_empty() {
+            recording.block_since = now;
+        }
+        let full = recording.bytes.len() + RECORD_HEADER + rtp.payload.len() > BLOCK_BYTES;
+        if full && !recording.bytes.is_empty() {
+            self.hand_over_full(owner.call, &record);
+            return;
+        }
+        block::append(&mut recording.bytes, &record);
+    }
+
+    /// The block is full: hands it over and begins the next with this record.
+    #[cold]
+    fn hand_over_full(&mut self, slot: CallSlot, record: &Record<'_>) {
+        self.hand_over(slot);
+        if let Some(recording) = self.call_mut(slot).and_then(|call| call.recording.as_mut()) {
+            block::append(&mut recording.bytes, record);
+        }
+    }
+
+    /// A packet that is not audio: the order advances, nothing is heard.
+    fn void(
+        stream: &mut Stream,
+        recording: &mut super::recording::Recording,
+        extended: u64,
+        now: i64,
+    ) {
+        let record = Record {
+            leg: stream.leg,
+            slot: 0,
+            anew: stream.anew,
+            void: true,
+            #[expect(clippy::cast_possible_truncation, reason = "the low half orders well enough")]
+            order: extended as u32,
+            tick: now - recording.start_tick,
+            payload: &[],
+        };
+        if recording.bytes.len() + RECORD_HEADER <= BLOCK_BYTES {
+            stream.anew = false;
+            block::append(&mut recording.bytes, &record);
+        }
+    }
+
+    /// Whatever a packet needs before it can be placed: the meaning of its payload type, a tape, its
+    /// stream known to the tape. False when it is not to be kept.
+    #[cold]
+    fn prepare(&mut self, at: Timestamp, owner: FlowOwner, rtp: &RtpPacket<'_>) -> bool {
+        let slot = owner.call;
+        let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return false };
+        let index = usize::from(owner.stream);
+        if let Progress::Ended { at: over } = call.dialog.progress
+            && (call.recording.is_none() || at.millis_since(over) > self.settings.bye_grace_ms)
+        {
+            self.counters.rtp_unwanted += 1;
+            return false;
+        }
+        learn(call, index, rtp.payload_type);
+        let Some(stream) = call.streams.get_mut(index) else { return false };
+        if stream.meaning == Meaning::Foreign {
+            self.counters.rtp_foreign += 1;
+            return false;
+        }
+        if !stream.active {
+            let role = stream.role;
+            let silent =
+                call.active_stream(role).is_none_or(|s| at.millis_since(s.last_at) >= YIELD_MS);
+            if !silent {
+                if let Some(stream) = call.streams.get_mut(index) {
+                    stream.unheard += 1;
+                }
+                self.counters.rtp_unheard += 1;
+                return false;
+            }
+            call.activate(owner.stream);
+        }
+        if call.wanted != Wanted::Yes {
+            self.counters.rtp_unwanted += 1;
+            return false;
+        }
+        let epoch = *call.epoch.get_or_insert(at);
+        if call.recording.is_none() {
+            let is_event =
+                call.streams.get(index).is_some_and(|stream| stream.meaning == Meaning::Event);
+            if is_event {
+                return false;
+            }
+            let tick = ticks_from_nanos(at.nanos_since(epoch));
+            self.open_recording(slot, at, tick - tick.rem_euclid(6));
+        }
+        let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return false };
+        let Some(recording) = call.recording.as_mut() else { return false };
+        let Some(stream) = call.streams.get_mut(index) else { return false };
+        if recording.paused {
+            stream.anew = true;
+            stream.last_at = at;
+            self.counters.rtp_paused += 1;
+            return false;
+        }
+        introduce(stream, recording);
+        true
+    }
+
+    /// An endpoint was announced: flows that were only watched so far may be its media.
+    pub(super) fn adopt_candidates(&mut self, address: SocketAddr) {
+        for flow in self.candidates.touching(address) {
+            if self.owner_of(flow).is_none() {
+                continue;
+            }
+            let kept = self.candidates.take(flow);
+            for packet in kept {
+                self.replay(packet.at, flow, &packet.bytes);
+            }
+        }
+    }
+
+    fn replay(&mut self, at: Timestamp, flow: FlowId, bytes: &[u8]) {
+        if let Some(owner) = self.flows.owner(flow) {
+            self.known_flow(at, flow, owner, bytes);
+        } else if let Ok(rtp) = RtpPacket::decode(bytes)
+            && let Some((slot, role)) = self.owner_of(flow)
+        {
+            self.bind(at, flow, slot, role, &rtp);
+        }
+    }
+
+    /// RTP that nobody announced has gone on long enough to be a call.
+    fn begin_unannounced(&mut self, at: Timestamp, flow: FlowId) {
+        let kept = self.candidates.take(flow);
+        let first = kept.front().map_or(at, |packet| packet.at);
+        let dialog = Dialog::bare(first, flow.source(), flow.destination());
+        let Some(slot) = self.admit(dialog) else { return };
+        self.counters.calls_unannounced += 1;
+        let ends = [(flow.source(), Role::Caller), (flow.destination(), Role::Callee)];
+        for (address, role) in ends {
+            let owner = EndpointOwner { call: slot, role, audio: true };
+            self.endpoints.announce(address, owner);
+            if let Some(call) = self.call_mut(slot) {
+                let known = super::dialog::Announced { role, address, audio: true, since: first };
+                call.dialog.announced.push(known);
+            }
+        }
+        for packet in kept {
+            self.replay(packet.at, flow, &packet.bytes);
+        }
+    }
+}
+
+/// Whether a new stream is heard at once: when nothing else is, when it comes the same way as the
+/// one before (an SSRC change), or over an address announced after that one began.
+fn newcomer_is_heard(call: &Call, at: Timestamp, flow: FlowId, role: Role) -> bool {
+    let Some(current) = call.active_stream(role) else { return true };
+    let (source, destination) = (flow.source(), flow.destination());
+    let same_way = current.source == source && current.destination == destination;
+    let newer = |address| {
+        let since =
+            |wanted| call.dialog.announced.iter().find(|a| a.address == wanted).map(|a| a.since);
+        match (since(address), since(current.destination).max(since(current.source))) {
+            (Some(new), Some(old)) => new > old,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    };
+    same_way || at.millis_since(current.last_at) >= YIELD_MS || newer(source) || newer(destination)
+}
+
+/// Whether the operator keeps this side.
+const fn keeps(keep: KeepSide, local: bool) -> bool {
+    match keep {
+        KeepSide::Both | KeepSide::Invalid => true,
+        KeepSide::Local => local,
+        KeepSide::Remote => !local,
+        KeepSide::None => false,
+    }
+}
+
+/// Looks up what a payload type means on a stream and makes it the current one.
+fn learn(call: &mut Call, index: usize, payload_type: u8) {
+    let Some(stream) = call.streams.get_mut(index) else { return };
+    let format = call.dialog.format(stream.role, payload_type);
+    let name = |format: Option<&Format>| {
+        format.map_or_else(|| payload_type.to_string(), |f| f.name.clone())
+    };
+    let announced = call.dialog.is_signalled();
+    let fallback = kinds::static_format(payload_type);
+    let format = format.or(fallback.as_ref());
+    let encrypted = call.dialog.is_encrypted(stream.role);
+    let known = stream.codec(payload_type).filter(|codec| {
+        format.is_none_or(|f| codec.name == f.name && codec.clock_rate == f.clock_rate)
+    });
+    let (meaning, clock_rate) = if let Some(known) = known {
+        (known.meaning, known.clock_rate)
+    } else {
+        let slots =
+            stream.codecs.iter().filter(|c| matches!(c.meaning, Meaning::Audio { .. })).count();
+        let meaning = match (format, kinds::kind(format)) {
+            (None, _) if announced => Meaning::Foreign,
+            (_, Kind::Event) => Meaning::Event,
+            (_, Kind::Audio { ticks_per_byte }) if !encrypted && slots < MAX_SLOTS => {
+                Meaning::Audio { slot: u8::try_from(slots).unwrap_or(0), ticks_per_byte }
+            }
+            (_, Kind::Audio { .. } | Kind::Unknown) => Meaning::Undecodable,
+        };
+        let codec = Codec {
+            payload_type,
+            name: name(format),
+            clock_rate: format.map_or(8000, |f| f.clock_rate),
+            channels: format.map_or(1, |f| f.channels),
+            parameters: format.and_then(|f| f.parameters.clone()),
+            meaning,
+        };
+        let clock_rate = codec.clock_rate;
+        if stream.codecs.len() < 64 {
+            stream.codecs.retain(|old| {
+                old.payload_type != payload_type || matches!(old.meaning, Meaning::Audio { .. })
+            });
+            stream.codecs.insert(0, codec);
+        }
+        stream.tape = TapeId(0);
+        (meaning, clock_rate)
+    };
+    stream.payload_type = payload_type;
+    stream.meaning = meaning;
+    if matches!(meaning, Meaning::Audio { .. } | Meaning::Undecodable) {
+        stream.timeline.set_clock_rate(clock_rate);
+    }
+}
+
+/// Tells the tape of a stream and of its codecs.
+fn introduce(stream: &mut Stream, recording: &mut super::recording::Recording) {
+    if stream.tape == recording.tape {
+        return;
+    }
+    if stream.introduced != recording.tape {
+        stream.leg = recording.legs;
+        recording.legs = recording.legs.saturating_add(1);
+        stream.introduced = recording.tape;
+    }
+    stream.tape = recording.tape;
+    stream.anew = true;
+    let side = if stream.role == recording.parties.local_role { Side::Local } else { Side::Remote };
+    recording.news.push(News::Leg { leg: stream.leg, side });
+    for codec in &stream.codecs {
+        if let Meaning::Audio { slot, .. } = codec.meaning {
+            recording.news.push(News::Codec {
+                leg: stream.leg,
+                slot,
+                name: codec.name.clone(),
+                clock_rate: codec.clock_rate,
+                channels: codec.channels,
+                parameters: codec.parameters.clone(),
+            });
+        }
+    }
+}

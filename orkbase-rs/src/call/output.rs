@@ -1,0 +1,112 @@
+//! What the core tells the world to do.
+
+use crate::{
+    audio::block::Block, call::party::Side, ids::OrkUid, message::tape::TapeMessage,
+    time::Timestamp,
+};
+use std::net::SocketAddr;
+
+/// Number of a tape in this process: counts up from 1 and is never used again.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TapeId(pub u64);
+
+/// One thing to do, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a tape.
+    Opened(Box<Opening>),
+    /// Keep this audio.
+    Audio(Block),
+    /// Tell the tracker and the event stream.
+    Told(Box<TapeMessage>),
+    /// Close the tape; `ready` is told by whoever closed it.
+    Closed(Box<Closing>),
+}
+
+/// A tape begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Its number.
+    pub tape: TapeId,
+    /// Its name.
+    pub orkuid: OrkUid,
+    /// Capture time of its first packet.
+    pub start: Timestamp,
+    /// Path below the audio folder, without extension.
+    pub path: String,
+    /// The `start` message, as told.
+    pub message: TapeMessage,
+}
+
+/// A tape ends.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// Its number.
+    pub tape: TapeId,
+    /// Why.
+    pub why: EndReason,
+    /// Capture time of its first packet.
+    pub start: Timestamp,
+    /// End of its last packet's audio, in milliseconds from the start.
+    pub duration_ms: u64,
+    /// The streams that were on it.
+    pub legs: Vec<LegReport>,
+    /// The `stop` message, as told; becomes `ready`.
+    pub message: TapeMessage,
+}
+
+/// Why a recording ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EndReason {
+    /// Signalling ended the call.
+    HungUp,
+    /// No media for too long.
+    Silent,
+    /// A `stop` command.
+    Stopped,
+    /// The process stops, or the capture ends.
+    Shutdown,
+    /// The table of calls was full.
+    Evicted,
+}
+
+impl EndReason {
+    /// A word for logs and tags.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HungUp => "hungup",
+            Self::Silent => "silent",
+            Self::Stopped => "stopped",
+            Self::Shutdown => "shutdown",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+/// What one party sent, as received.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LegReport {
+    /// Whose.
+    pub side: Side,
+    /// Sender.
+    pub source: SocketAddr,
+    /// Receiver.
+    pub destination: SocketAddr,
+    /// RTP synchronisation source.
+    pub ssrc: u32,
+    /// Encoding name, `PCMU`; the payload type in digits when nobody named it.
+    pub codec: String,
+    /// Distinct packets received.
+    pub packets: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Packets that came too late to be placed.
+    pub late: u64,
+    /// Packets that came more than once.
+    pub duplicates: u64,
+    /// Audio missing between packets, in milliseconds: where sequence numbers tell of lost packets.
+    pub gap_ms: u64,
+    /// Packets that could not be turned into audio: codec unknown, or encrypted.
+    pub undecoded: u64,
+}

@@ -1,0 +1,103 @@
+//! A recording: the decision to keep a call's audio, and the block that is being filled.
+
+use super::{
+    output::{EndReason, TapeId},
+    policy::Parties,
+};
+use crate::{
+    audio::block::{Block, News},
+    ids::{OrkUid, TrackingId},
+    message::tape::{KeepSide, Stage, TapeMessage},
+    time::Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// One tape being made.
+#[derive(Debug)]
+pub struct Recording {
+    /// The tape.
+    pub tape: TapeId,
+    /// Capture port.
+    pub tracking_id: TrackingId,
+    /// Name.
+    pub orkuid: OrkUid,
+    /// Path below the audio folder, without extension.
+    pub path: String,
+    /// Capture time of its first packet.
+    pub start: Timestamp,
+    /// The same on the call's timeline, in ticks.
+    pub start_tick: i64,
+    /// End of its newest audio on the call's timeline, in ticks.
+    pub end_tick: i64,
+    /// Keeping nothing for now.
+    pub paused: bool,
+    /// Whose audio is kept.
+    pub keep: KeepSide,
+    /// An operator asked for it.
+    pub ondemand: bool,
+    /// Who is on it.
+    pub parties: Parties,
+    /// Free tags.
+    pub tags: BTreeMap<String, String>,
+    /// Why it was told to end, if it was.
+    pub ending: Option<EndReason>,
+    /// Streams on the tape so far.
+    pub legs: u8,
+    /// Records since the last hand-over.
+    pub bytes: Vec<u8>,
+    /// What the decoder must know before them.
+    pub news: Vec<News>,
+    /// When the first of them came, in ticks of the call.
+    pub block_since: i64,
+}
+
+impl Recording {
+    /// Takes out what has gathered; `empty` takes its place. `now` is in ticks of the call.
+    pub fn take_block(&mut self, now: i64, empty: Vec<u8>) -> Block {
+        Block {
+            tape: self.tape,
+            news: std::mem::take(&mut self.news),
+            until: now - self.start_tick,
+            bytes: std::mem::replace(&mut self.bytes, empty),
+        }
+    }
+
+    /// What the tracker is told of it.
+    #[must_use]
+    pub fn message(&self, stage: Stage, facts: &HostFacts, native_call_id: &str) -> TapeMessage {
+        let extension = if stage == Stage::Start { "" } else { facts.extension.as_str() };
+        let ip = |address: std::net::IpAddr| address.to_string();
+        TapeMessage {
+            recid: self.orkuid.to_string(),
+            stage,
+            captureport: self.tracking_id.to_string(),
+            timestamp: self.start.secs(),
+            filename: format!("{}{extension}", self.path),
+            localparty: self.parties.local.clone(),
+            localentrypoint: self.parties.entry_point.clone(),
+            remoteparty: self.parties.remote.clone(),
+            direction: self.parties.direction,
+            duration: 0,
+            service: facts.service.clone(),
+            localip: ip(self.parties.local_ip),
+            remoteip: ip(self.parties.remote_ip),
+            nativecallid: native_call_id.to_owned(),
+            tags: self.tags.clone(),
+            ondemand: self.ondemand,
+            side: self.keep,
+            live: true,
+            hostname: facts.hostname.clone(),
+        }
+    }
+}
+
+/// What every message says of this host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostFacts {
+    /// Host name.
+    pub hostname: String,
+    /// Service name.
+    pub service: String,
+    /// Extension of finished tapes, with its dot.
+    pub extension: String,
+}

@@ -1,0 +1,83 @@
+//! A call as the switchboard keeps it: its dialog, its streams, its recording.
+
+use super::{dialog::Dialog, index::FlowId, party::Role, recording::Recording, stream::Stream};
+use crate::time::Timestamp;
+
+/// Streams kept of one call; a phone that restarts its SSRC with every hold stays far below.
+pub const MAX_STREAMS: usize = 32;
+
+/// What the operator or the settings want of a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wanted {
+    /// Record it.
+    Yes,
+    /// Not unless asked: on-demand recording only.
+    WhenAsked,
+    /// A `stop` command ended the recording; only `record` begins another.
+    Stopped,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    /// What signalling says.
+    pub dialog: Dialog,
+    /// Capture time of its first media packet: zero of its timeline.
+    pub epoch: Option<Timestamp>,
+    /// Who sends what.
+    pub streams: Vec<Stream>,
+    /// The stream that is heard, by role.
+    pub active: [Option<u8>; 2],
+    /// The tape being made.
+    pub recording: Option<Recording>,
+    /// What is wanted of it.
+    pub wanted: Wanted,
+    /// Somebody asked for it before its tape began.
+    pub ondemand: bool,
+    /// Capture time of the last media packet.
+    pub last_media: Timestamp,
+    /// Flows bound to it.
+    pub flows: Vec<FlowId>,
+}
+
+impl Call {
+    /// A call without media.
+    #[must_use]
+    pub const fn new(dialog: Dialog, wanted: Wanted) -> Self {
+        Self {
+            dialog,
+            epoch: None,
+            streams: Vec::new(),
+            active: [None, None],
+            recording: None,
+            wanted,
+            ondemand: false,
+            last_media: Timestamp(0),
+            flows: Vec::new(),
+        }
+    }
+
+    /// The stream that is heard for `role`.
+    #[must_use]
+    pub fn active_stream(&self, role: Role) -> Option<&Stream> {
+        let index = self.active.get(role.index()).copied().flatten()?;
+        self.streams.get(usize::from(index))
+    }
+
+    /// Lets `index` be heard for its role and silences the one before.
+    pub fn activate(&mut self, index: u8) {
+        let Some(role) = self.streams.get(usize::from(index)).map(|stream| stream.role) else {
+            return;
+        };
+        for stream in self.streams.iter_mut().filter(|stream| stream.role == role) {
+            stream.active = false;
+        }
+        if let Some(stream) = self.streams.get_mut(usize::from(index)) {
+            stream.active = true;
+            stream.anew = true;
+        }
+        if let Some(active) = self.active.get_mut(role.index()) {
+            *active = Some(index);
+        }
+    }
+}

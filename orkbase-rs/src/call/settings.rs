@@ -1,0 +1,76 @@
+//! What an operator may set about calls; every field has a bound and a default with a reason.
+
+use super::{naming::Naming, policy::PartyRules, recording::HostFacts};
+use jiff::tz::TimeZone;
+
+/// Settings of the switchboard.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which side is local.
+    pub parties: PartyRules,
+    /// How tapes are named.
+    pub naming: Naming,
+    /// Calendar of names.
+    pub zone: TimeZone,
+    /// What messages say of this host.
+    pub host: HostFacts,
+    /// Record every call from its start (look-back); otherwise only when asked.
+    pub record_all: bool,
+    /// Media may be absent this long before the recording ends, in milliseconds.
+    pub rtp_timeout_ms: u64,
+    /// The same while the call is on hold.
+    pub hold_timeout_ms: u64,
+    /// A call may ring this long.
+    pub setup_timeout_ms: u64,
+    /// A signalled call without media is remembered this long after its last message.
+    pub dialog_timeout_ms: u64,
+    /// Media is still kept this long after a party hung up: packets on their way.
+    pub bye_grace_ms: u64,
+    /// Audio is handed to the tape at least this often.
+    pub block_ms: u64,
+    /// A packet older than this is too late for the tape.
+    pub late_ms: u64,
+    /// Most calls at once.
+    pub max_calls: usize,
+    /// Most media flows at once.
+    pub max_flows: usize,
+    /// Most flows watched that no signalling has announced yet.
+    pub max_candidates: usize,
+    /// Record RTP that nobody announced after this many packets; 0 never does.
+    pub unannounced_after: u32,
+    /// Tell the tracker when a call is put on hold and taken off.
+    pub hold_messages: bool,
+    /// Headers whose values become tags.
+    pub tag_headers: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            parties: PartyRules::default(),
+            naming: Naming::default(),
+            zone: TimeZone::UTC,
+            host: HostFacts {
+                hostname: "localhost".to_owned(),
+                service: "orkaudio-localhost".to_owned(),
+                extension: ".wav".to_owned(),
+            },
+            record_all: true,
+            // Phones that suppress silence may say nothing for many seconds; the original's 10 s cut them.
+            rtp_timeout_ms: 30_000,
+            hold_timeout_ms: 30 * 60_000,
+            setup_timeout_ms: 300_000,
+            dialog_timeout_ms: 4 * 3_600_000,
+            bye_grace_ms: 200,
+            // With the time a packet may be late this stays under the promised second.
+            block_ms: 700,
+            late_ms: 200,
+            max_calls: 30_000,
+            max_flows: 200_000,
+            max_candidates: 2_000,
+            unannounced_after: 0,
+            hold_messages: true,
+            tag_headers: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One RTP stream of a call: its account, its clock, what its payload types mean.
+
+use super::{
+    output::{LegReport, TapeId},
+    party::{Role, Side},
+};
+use crate::{
+    rtp::{
+        sequence::Sequence,
+        timeline::{TICKS_PER_SAMPLE_8K, Timeline, millis_from_ticks},
+    },
+    time::Timestamp,
+};
+use std::net::SocketAddr;
+
+/// Codecs told apart on one stream; the block format has room for 16.
+pub const MAX_SLOTS: usize = 15;
+
+/// What a packet of the current payload type is to the recorder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Meaning {
+    /// Not looked up yet.
+    Unknown,
+    /// Audio of the codec in this slot.
+    Audio {
+        /// Codec number on the stream.
+        slot: u8,
+        /// Length of the audio in ticks for each payload byte; 0 when only timestamps tell.
+        ticks_per_byte: i64,
+    },
+    /// Audio that cannot be decoded: codec unknown or encrypted.
+    Undecodable,
+    /// Telephone events and the like: part of the sequence, never heard.
+    Event,
+    /// A payload type nobody announced: perhaps video on the same port.
+    Foreign,
+}
+
+/// A payload type and its meaning on one stream.
+#[derive(Clone, Debug)]
+pub struct Codec {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// RTP encoding name; the payload type in digits when nobody named it.
+    pub name: String,
+    /// RTP clock in Hz.
+    pub clock_rate: u32,
+    /// Audio channels.
+    pub channels: u8,
+    /// Format parameters.
+    pub parameters: Option<String>,
+    /// What it is to us.
+    pub meaning: Meaning,
+}
+
+/// One SSRC of one party.
+#[derive(Debug)]
+pub struct Stream {
+    /// Who sends it.
+    pub role: Role,
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// First seen from here.
+    pub source: SocketAddr,
+    /// First seen to here.
+    pub destination: SocketAddr,
+    /// Sequence account.
+    pub sequence: Sequence,
+    /// Clock.
+    pub timeline: Timeline,
+    /// Payload type of the last packet and its meaning: what the fast path compares.
+    pub payload_type: u8,
+    /// See above.
+    pub meaning: Meaning,
+    /// It is the stream that is heard for its role.
+    pub active: bool,
+    /// The next record must begin order anew (after a pause, or on a new tape).
+    pub anew: bool,
+    /// The tape that knows this stream and all its codecs.
+    pub tape: TapeId,
+    /// The tape on which it has the number `leg`.
+    pub introduced: TapeId,
+    /// See above.
+    pub leg: u8,
+    /// Every payload type met.
+    pub codecs: Vec<Codec>,
+    /// Capture time of the last packet.
+    pub last_at: Timestamp,
+    /// Where the newest audio ends, in ticks of the call.
+    pub end: i64,
+    /// Length of one packet in ticks, from the last two timestamps.
+    pub frame: i64,
+    /// Audio missing where packets are missing, in ticks.
+    pub gap: i64,
+    /// Holes in the sequence.
+    pub gaps: u64,
+    /// Longest hole in packets.
+    pub longest_gap: u64,
+    /// Packets too old to be placed.
+    pub late: u64,
+    /// Audio packets that could not be decoded.
+    pub undecoded: u64,
+    /// Packets that came while another stream of the same party was heard.
+    pub unheard: u64,
+}
+
+impl Stream {
+    /// A stream whose first packet has just come.
+    #[must_use]
+    pub fn new(role: Role, ssrc: u32, source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            role,
+            ssrc,
+            source,
+            destination,
+            sequence: Sequence::default(),
+            timeline: Timeline::new(8000),
+            payload_type: u8::MAX,
+            meaning: Meaning::Unknown,
+            active: false,
+            anew: true,
+            tape: TapeId(0),
+            introduced: TapeId(0),
+            leg: 0,
+            codecs: Vec::new(),
+            last_at: Timestamp::default(),
+            end: i64::MIN,
+            frame: 160 * TICKS_PER_SAMPLE_8K,
+            gap: 0,
+            gaps: 0,
+            longest_gap: 0,
+            late: 0,
+            undecoded: 0,
+            unheard: 0,
+        }
+    }
+
+    /// The codec behind a payload type, if it was met before.
+    #[must_use]
+    pub fn codec(&self, payload_type: u8) -> Option<&Codec> {
+        self.codecs.iter().find(|codec| codec.payload_type == payload_type)
+    }
+
+    /// Names of the audio codecs heard, in order of appearance; `none` before the first packet.
+    #[must_use]
+    pub fn codec_names(&self) -> String {
+        let audio = |codec: &&Codec| match codec.meaning {
+            Meaning::Audio { .. } | Meaning::Undecodable => true,
+            Meaning::Unknown | Meaning::Event | Meaning::Foreign => false,
+        };
+        let mut names: Vec<&str> = Vec::new();
+        for codec in self.codecs.iter().filter(audio) {
+            if !names.contains(&codec.name.as_str()) {
+                names.push(&codec.name);
+            }
+        }
+        if names.is_empty() { "none".to_owned() } else { names.join(",") }
+    }
+
+    /// The account of this stream for the report at the end.
+    #[must_use]
+    pub fn report(&self, side: Side) -> LegReport {
+        LegReport {
+            side,
+            source: self.source,
+            destination: self.destination,
+            ssrc: self.ssrc,
+            codec: self.codec_names(),
+            packets: self.sequence.received(),
+            lost: self.sequence.lost(),
+            late: self.late,
+            duplicates: self.sequence.duplicates(),
+            gap_ms: millis_from_ticks(self.gap),
+            undecoded: self.undecoded,
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Puts packets on the call's timeline (RFC 3550 §5.1): the RTP timestamp says how they stand to each
+//! other, the capture time where the whole stream stands.
+//!
+//! Law: a packet's place follows from its timestamp and the stream's anchor. The anchor moves only
+//! when the sender's clock proves wrong: a jump (timestamp and arrival part by more than a second, or
+//! by more than 100 ms for a fifth of a second) moves it at once; drift moves it one 8 kHz sample a packet.
+
+/// The timeline's unit: 1/48000 s. Whole samples of 8, 12, 16, 24 and 48 kHz fall on it.
+pub const TICKS_PER_SEC: i64 = 48_000;
+/// Ticks in one 8 kHz sample; anchors lie on this grid, so that telephone audio is never resampled.
+pub const TICKS_PER_SAMPLE_8K: i64 = 6;
+/// Ticks in a millisecond.
+pub const TICKS_PER_MILLI: i64 = 48;
+/// Timestamp and arrival may part by this much before the stream is anchored anew.
+const JUMP: i64 = TICKS_PER_SEC;
+/// So much later than usual, for [`LATE_SPAN`]: the sender paused without moving its clock.
+const LATE: i64 = 100 * TICKS_PER_MILLI;
+/// See [`LATE`]: 200 ms; a network stall empties its queue at once.
+const LATE_SPAN: i64 = 200 * TICKS_PER_MILLI;
+/// Drift is judged by the least delay over this long (4 s): jitter only ever adds delay.
+const DRIFT_WINDOW: i64 = 4 * TICKS_PER_SEC;
+/// Drift below this is left alone (4 ms).
+const DRIFT_DEADBAND: i64 = 4 * TICKS_PER_MILLI;
+
+/// Nanoseconds of capture time to ticks.
+#[must_use]
+pub fn ticks_from_nanos(nanos: u64) -> i64 {
+    i64::try_from(nanos / 125_000 * 6 + nanos % 125_000 * 6 / 125_000).unwrap_or(i64::MAX)
+}
+
+/// Ticks to whole milliseconds, rounded to nearest; zero for negative spans.
+#[must_use]
+pub fn millis_from_ticks(ticks: i64) -> u64 {
+    u64::try_from((ticks + TICKS_PER_MILLI / 2) / TICKS_PER_MILLI).unwrap_or(0)
+}
+
+/// One stream's clock against ours.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// Ticks in one unit of the RTP clock, times `divisor`.
+    scale: i64,
+    divisor: i64,
+    clock_rate: u32,
+    anchored: bool,
+    /// Extended timestamp and place of the anchor.
+    anchor_timestamp: i64,
+    anchor_tick: i64,
+    /// The highest extended timestamp seen.
+    last_timestamp: i64,
+    late_since: Option<i64>,
+    late_least: i64,
+    usual_delay: Option<i64>,
+    window_ends: i64,
+    window_least: i64,
+    error_before: i64,
+    slew: i64,
+    /// Ticks moved by drift correction, signed.
+    pub drift_corrected: i64,
+    /// How often the stream was anchored anew after its first packet.
+    pub jumps: u32,
+}
+
+impl Timeline {
+    /// A stream with `clock_rate` units a second (0 counts as 8000).
+    #[must_use]
+    pub fn new(clock_rate: u32) -> Self {
+        let mut timeline = Self {
+            scale: 0,
+            divisor: 1,
+            clock_rate: 0,
+            anchored: false,
+            anchor_timestamp: 0,
+            anchor_tick: 0,
+            last_timestamp: 0,
+            late_since: None,
+            late_least: i64::MAX,
+            usual_delay: None,
+            window_ends: 0,
+            window_least: i64::MAX,
+            error_before: 0,
+            slew: 0,
+            drift_corrected: 0,
+            jumps: 0,
+        };
+        timeline.set_clock_rate(clock_rate);
+        timeline
+    }
+
+    /// Changes the RTP clock (a payload type of another rate); places from here on follow it.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        let rate = if clock_rate == 0 { 8000 } else { clock_rate };
+        if rate == self.clock_rate {
+            return;
+        }
+        self.anchor_tick = self.place_of(self.last_timestamp);
+        self.anchor_timestamp = self.last_timestamp;
+        self.clock_rate = rate;
+        let rate = i64::from(rate);
+        (self.scale, self.divisor) = if TICKS_PER_SEC % rate == 0 {
+            (TICKS_PER_SEC / rate, 1)
+        } else {
+            (TICKS_PER_SEC, rate)
+        };
+    }
+
+    /// The RTP clock in units a second.
+    #[must_use]
+    pub const fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
+    /// Forgets the anchor: the next packet sets it.
+    pub const fn unanchor(&mut self) {
+        self.anchored = false;
+    }
+
+    #[inline]
+    const fn place_of(&self, timestamp: i64) -> i64 {
+        let units = timestamp - self.anchor_timestamp;
+        if self.divisor == 1 {
+            self.anchor_tick + units * self.scale
+        } else {
+            self.anchor_tick + (units * self.scale).div_euclid(self.divisor)
+        }
+    }
+
+    #[inline]
+    fn extend(&self, timestamp: u32) -> i64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the low 32 bits are what travels"
+        )]
+        let low = self.last_timestamp as u32;
+        self.last_timestamp + i64::from(timestamp.wrapping_sub(low).cast_signed())
+    }
+
+    /// The tick where a packet that is newer than all before it belongs; `arrival` is its capture
+    /// time in ticks on the call's timeline.
+    #[inline]
+    pub fn place(&mut self, timestamp: u32, arrival: i64) -> i64 {
+        if !self.anchored {
+            self.last_timestamp = i64::from(timestamp);
+            return self.anchor(arrival);
+        }
+        self.last_timestamp = self.extend(timestamp);
+        let tick = self.place_of(self.last_timestamp);
+        let delay = arrival - tick;
+        if !(-JUMP..=JUMP).contains(&delay) {
+            self.jumps += 1;
+            return self.anchor(arrival);
+        }
+        if delay < self.window_least {
+            self.window_least = delay;
+        }
+        if self.slew != 0
+            || arrival >= self.window_ends
+            || delay - self.usual_delay.unwrap_or(0) > LATE
+        {
+            return self.correct(tick, arrival, delay);
+        }
+        self.late_since = None;
+        tick
+    }
+
+    /// The tick where a packet that comes after newer ones belongs.
+    #[must_use]
+    pub fn place_behind(&self, timestamp: u32) -> i64 {
+        self.place_of(self.extend(timestamp))
+    }
+
+    fn anchor(&mut self, arrival: i64) -> i64 {
+        let tick = arrival - arrival.rem_euclid(TICKS_PER_SAMPLE_8K);
+        self.anchored = true;
+        self.anchor_timestamp = self.last_timestamp;
+        self.anchor_tick = tick;
+        self.usual_delay = None;
+        self.begin_window(arrival);
+        self.late_since = None;
+        self.slew = 0;
+        self.error_before = 0;
+        tick
+    }
+
+    const fn begin_window(&mut self, arrival: i64) {
+        self.window_ends = arrival + DRIFT_WINDOW;
+        self.window_least = i64::MAX;
+    }
+
+    #[cold]
+    fn correct(&mut self, tick: i64, arrival: i64, delay: i64) -> i64 {
+        if delay - self.usual_delay.unwrap_or(0) > LATE {
+            let since = *self.late_since.get_or_insert_with(|| {
+                self.late_least = delay;
+                arrival
+            });
+            self.late_least = self.late_least.min(delay);
+            if arrival - since >= LATE_SPAN {
+                let by = self.late_least - self.usual_delay.unwrap_or(0);
+                self.jumps += 1;
+                self.late_since = None;
+                return self.shift(tick, by - by.rem_euclid(TICKS_PER_SAMPLE_8K));
+            }
+            return tick;
+        }
+        self.late_since = None;
+        if arrival >= self.window_ends {
+            self.judge_drift(arrival);
+        }
+        if self.slew == 0 {
+            return tick;
+        }
+        let step = TICKS_PER_SAMPLE_8K * self.slew.signum();
+        self.slew -= step;
+        self.drift_corrected += step;
+        self.shift(tick, step)
+    }
+
+    fn judge_drift(&mut self, arrival: i64) {
+        let least = self.window_least;
+        self.begin_window(arrival);
+        if least == i64::MAX {
+            return;
+        }
+        let Some(usual) = self.usual_delay else {
+            self.usual_delay = Some(least);
+            return;
+        };
+        let error = least - usual - self.slew;
+        let agreed = if error.signum() == self.error_before.signum() {
+            error.signum() * error.abs().min(self.error_before.abs())
+        } else {
+            0
+        };
+        if agreed.abs() >= DRIFT_DEADBAND {
+            self.slew += agreed - agreed % TICKS_PER_SAMPLE_8K;
+            self.error_before = 0;
+        } else {
+            self.error_before = error;
+        }
+    }
+
+    const fn shift(&mut self, tick: i64, by: i64) -> i64 {
+        self.anchor_tick += by;
+        // The window saw delays measured from the old anchor.
+        if self.window_least != i64::MAX {
+            self.window_least -= by;
+        }
+        tick + by
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: i64 = 20 * TICKS_PER_MILLI;
+
+    #[test]
+    fn a_steady_stream_lies_end_to_end() {
+        let mut timeline = Timeline::new(8000);
+        for n in 0..5000i64 {
+            let timestamp = (0xffff_f000u32).wrapping_add(u32::try_from(n).unwrap() * 160);
+            assert_eq!(timeline.place(timestamp, n * FRAME + n % 7), n * FRAME);
+        }
+        assert_eq!((timeline.jumps, timeline.drift_corrected), (0, 0));
+    }
+
+    #[test]
+    fn two_hours_at_500_ppm_stay_within_ten_milliseconds() {
+        for sign in [-1i64, 1] {
+            let mut timeline = Timeline::new(8000);
+            for n in 0..360_000i64 {
+                let arrival = n * FRAME + sign * n * FRAME / 2000 + (n * 7919 % 13) * 20;
+                let tick = timeline.place(u32::try_from(n * 160).unwrap(), arrival);
+                assert!((tick - arrival).abs() < 15 * TICKS_PER_MILLI, "{n}: {}", tick - arrival);
+            }
+            let drift = sign * 7200 * TICKS_PER_SEC / 2000;
+            assert!((timeline.drift_corrected - drift).abs() < 10 * TICKS_PER_MILLI);
+            assert_eq!(timeline.jumps, 0);
+        }
+    }
+
+    #[test]
+    fn a_timestamp_jump_lands_at_its_arrival() {
+        let mut timeline = Timeline::new(8000);
+        timeline.place(0, 0);
+        assert_eq!(timeline.place(900_000_000, FRAME), FRAME);
+        assert_eq!(timeline.place(900_000_160, 2 * FRAME), 2 * FRAME);
+    }
+
+    #[test]
+    fn a_stall_that_empties_its_queue_moves_nothing() {
+        let mut timeline = Timeline::new(8000);
+        for n in 0..50i64 {
+            let arrival = if (20..35).contains(&n) { 35 * FRAME } else { n * FRAME };
+            assert_eq!(timeline.place(u32::try_from(n).unwrap() * 160, arrival), n * FRAME);
+        }
+    }
+
+    #[test]
+    fn a_pause_without_timestamps_is_seen() {
+        let mut timeline = Timeline::new(8000);
+        let mut last = (0, 0);
+        for n in 0..100i64 {
+            let arrival = n * FRAME + if n >= 50 { 30 * FRAME } else { 0 };
+            last = (timeline.place(u32::try_from(n).unwrap() * 160, arrival), arrival);
+        }
+        assert_eq!(last.0, last.1);
+    }
+
+    #[test]
+    fn clocks_that_do_not_divide_the_tick_rate() {
+        let mut timeline = Timeline::new(44_100);
+        timeline.place(0, 0);
+        assert_eq!(timeline.place(882, FRAME), FRAME);
+        assert_eq!(ticks_from_nanos(20_000_000), FRAME);
+        assert_eq!(millis_from_ticks(FRAME), 20);
+    }
+}

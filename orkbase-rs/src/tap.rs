@@ -1,0 +1,227 @@
+//! The whole core behind one door: frames in, outputs out.
+//!
+//! Frame → decode → (known flow? media : signalling? facts : stray) → switchboard → outputs. Nothing
+//! here reads a clock or does I/O, so a capture replayed is a capture lived through.
+
+use crate::{
+    call::{
+        command::{Command, Reply},
+        output::{EndReason, Output},
+        settings::Settings,
+        switchboard::{Counters, Switchboard},
+    },
+    packet::{
+        Datagram, Frame,
+        decoder::{self, Decoder, Limits, Sink, TcpStream},
+        fast::fast_udp,
+    },
+    signal::sip::{Message, facts, framing::Framer, looks_like_sip},
+    time::Timestamp,
+};
+use foldhash::fast::RandomState;
+use std::{collections::HashMap, net::SocketAddr};
+
+/// Longest SIP message taken from a TCP stream.
+const MAX_SIP_BYTES: usize = 64 * 1024;
+/// TCP directions whose bytes are searched for SIP at once.
+const MAX_SIP_STREAMS: usize = 16_384;
+
+/// What signalling counted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SignalCounters {
+    /// SIP messages read.
+    pub sip_messages: u64,
+    /// SIP messages that stated a fact about a call.
+    pub sip_facts: u64,
+    /// Bytes that looked like SIP and could not be read.
+    pub sip_malformed: u64,
+}
+
+/// Everything the core counts.
+#[derive(Clone, Debug)]
+pub struct TapCounters {
+    /// Frames taken in.
+    pub frames: u64,
+    /// Of them, taken by the short path.
+    pub frames_fast: u64,
+    /// The packet layer.
+    pub packets: crate::packet::counters::Counters,
+    /// Signalling.
+    pub signals: SignalCounters,
+    /// Calls and media.
+    pub calls: Counters,
+}
+
+/// The core of the recorder.
+#[derive(Debug)]
+pub struct Tap {
+    decoder: Decoder,
+    core: Core,
+    frames: u64,
+    frames_fast: u64,
+}
+
+/// What payloads are handed to.
+#[derive(Debug)]
+struct Core {
+    board: Switchboard,
+    signals: SignalCounters,
+    headers: Vec<String>,
+    streams: HashMap<(SocketAddr, SocketAddr), Framer, RandomState>,
+    now: Timestamp,
+}
+
+impl Tap {
+    /// A core that has seen nothing; `seed` says where tracking ids start.
+    #[must_use]
+    pub fn new(settings: Settings, limits: Limits, seed: u32) -> Self {
+        let mut headers = settings.tag_headers.clone();
+        for header in
+            [&settings.parties.dialed_number_header, &settings.parties.remote_party_header]
+        {
+            if !header.is_empty() && !headers.iter().any(|known| known.eq_ignore_ascii_case(header))
+            {
+                headers.push(header.clone());
+            }
+        }
+        Self {
+            decoder: Decoder::new(limits),
+            core: Core {
+                board: Switchboard::new(settings, seed),
+                signals: SignalCounters::default(),
+                headers,
+                streams: HashMap::default(),
+                now: Timestamp::default(),
+            },
+            frames: 0,
+            frames_fast: 0,
+        }
+    }
+
+    /// Takes in a frame.
+    #[inline]
+    pub fn handle_frame(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        if let Some(udp) = fast_udp(frame) {
+            self.frames_fast += 1;
+            if self.core.board.handle_flow(frame.at, udp.key, udp.payload) {
+                return;
+            }
+            self.core.now = frame.at;
+            let (source, destination) = (udp.key.source(), udp.key.destination());
+            return self.core.unknown(source, destination, udp.payload);
+        }
+        self.handle_odd(frame);
+    }
+
+    #[cold]
+    fn handle_odd(&mut self, frame: &Frame<'_>) {
+        self.core.now = frame.at;
+        self.decoder.handle_frame(frame, &mut self.core);
+        self.core.board.handle_timeout(frame.at);
+    }
+
+    /// Applies an operator's request.
+    #[must_use]
+    pub fn handle_command(&mut self, now: Timestamp, command: &Command) -> Reply {
+        self.core.board.handle_command(now, command)
+    }
+
+    /// Lets time pass when no frame comes.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.decoder.handle_timeout(now);
+        self.core.board.handle_timeout(now);
+    }
+
+    /// Ends every recording.
+    pub fn finish(&mut self, now: Timestamp, why: EndReason) {
+        self.core.board.finish(now, why);
+    }
+
+    /// When [`Self::handle_timeout`] should be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.core.board.poll_timeout()
+    }
+
+    /// The next thing to do; drain to `None` after every `handle_*`.
+    #[inline]
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.core.board.poll_output()
+    }
+
+    /// Gives an emptied block back for reuse.
+    pub fn recycle(&mut self, bytes: Vec<u8>) {
+        self.core.board.recycle(bytes);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> TapCounters {
+        TapCounters {
+            frames: self.frames,
+            frames_fast: self.frames_fast,
+            packets: self.decoder.counters().clone(),
+            signals: self.core.signals.clone(),
+            calls: self.core.board.counters().clone(),
+        }
+    }
+
+    /// Calls in the table, flows bound to them.
+    #[must_use]
+    pub fn live(&self) -> (usize, usize) {
+        (self.core.board.calls_live(), self.core.board.flows_live())
+    }
+}
+
+impl Core {
+    /// A UDP payload of no known flow.
+    fn unknown(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
+        if looks_like_sip(payload) {
+            self.sip(source, destination, payload);
+        } else {
+            self.board.handle_stray(self.now, source, destination, payload);
+        }
+    }
+
+    fn sip(&mut self, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        let Ok(message) = Message::parse(bytes) else {
+            self.signals.sip_malformed += 1;
+            return;
+        };
+        self.signals.sip_messages += 1;
+        if let Some(signal) = facts::read(&message, source, destination, &self.headers) {
+            self.signals.sip_facts += 1;
+            self.board.handle_signal(self.now, &signal);
+        }
+    }
+}
+
+impl Sink for Core {
+    fn udp(&mut self, datagram: Datagram<'_>) {
+        let Datagram { source, destination, payload } = datagram;
+        if !self.board.handle_datagram(self.now, source, destination, payload) {
+            self.unknown(source, destination, payload);
+        }
+    }
+
+    fn tcp(&mut self, stream: TcpStream<'_>) {
+        let key = (stream.source, stream.destination);
+        let known = self.streams.contains_key(&key);
+        if !known && (stream.data.is_empty() || self.streams.len() >= MAX_SIP_STREAMS) {
+            return;
+        }
+        let mut framer = self.streams.remove(&key).unwrap_or_else(|| Framer::new(MAX_SIP_BYTES));
+        let (source, destination) = key;
+        framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
+            self.sip(source, destination, message);
+        });
+        if !stream.closed {
+            self.streams.insert(key, framer);
+        }
+    }
+}
+
+/// Limits of the packet layer, for whoever builds a [`Tap`].
+pub use decoder::Limits as PacketLimits;

@@ -1,0 +1,227 @@
+//! The `orktrack` program: arguments, logging, exit code.
+//!
+//! Exit codes: 0 done, 1 it could not be done, 2 wrong arguments or configuration.
+
+use clap::{Args, Parser, Subcommand};
+use jiff::{Timestamp, tz::TimeZone};
+use orktrack::{
+    config::{self, Config, Mistakes, Sources},
+    list,
+    store::{Query, Reader},
+    when,
+};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The tracker: who talked to whom, when, and where the recording lies.
+#[derive(Debug, Parser)]
+#[command(name = "orktrack", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take the recorders' messages and serve searches, until SIGTERM or SIGINT.
+    Run(Run),
+    /// Show recordings, newest first. Reads the database only.
+    List(List),
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// The configuration [default: /etc/orktrack/orktrack.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "ORKTRACK_CONFIG")]
+    config: Option<PathBuf>,
+    /// Override a setting, such as --set listen=0.0.0.0:8080; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+impl Settings {
+    fn load(self) -> Result<Config, Mistakes> {
+        let environment = std::env::vars_os().collect();
+        config::load(&Sources { file: self.config, environment, sets: self.sets })
+    }
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    settings: Settings,
+    /// Only check the configuration; exit code 2 if there is a mistake
+    #[arg(long)]
+    check_config: bool,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    settings: Settings,
+    /// The database [default: the one of the configuration]
+    #[arg(long, value_name = "FILE")]
+    database: Option<PathBuf>,
+    /// Begun at this moment or later: 2026-11-21, 2026-11-21T10:00, 1h, 2d
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<i64>,
+    /// Begun before this moment
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<i64>,
+    /// With this party on either side
+    #[arg(long)]
+    party: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// JSON in the shape of /api/v1/recordings, with times in Unix seconds
+    #[arg(long)]
+    json: bool,
+}
+
+/// What went wrong, in one line, and the exit code.
+struct Failure(String, u8);
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run(arguments) => run(arguments),
+        Command::List(arguments) => show(arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(why, code)) => {
+            let written = writeln!(io::stderr(), "orktrack: {why}");
+            // Nobody reads standard error; the exit code is all that is left.
+            drop(written);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(arguments: Run) -> Result<(), Failure> {
+    let check_only = arguments.check_config;
+    let config = arguments.settings.load().map_err(in_config)?;
+    if check_only {
+        let listen = config.listen;
+        let database = config.database.display();
+        let line = format!("the configuration is good: listen {listen}, database {database}");
+        return print(|out| writeln!(out, "{line}"));
+    }
+    start_log(&config);
+    let tracker = orktrack::start(&config).map_err(|error| Failure(error.to_string(), 1))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure(format!("cannot wait for signals: {error}"), 1))?;
+    match runtime.block_on(wait(&tracker)) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Failure("a thread of the tracker ended; see the log".to_owned(), 1));
+        }
+        Err(error) => return Err(Failure(format!("cannot wait for signals: {error}"), 1)),
+    }
+    tracing::info!("stopping");
+    let second = std::thread::Builder::new().name("orktrack-signal".to_owned());
+    let second = second.spawn(move || {
+        if runtime.block_on(next_signal()).is_ok() {
+            std::process::exit(1);
+        }
+    });
+    if let Err(error) = second {
+        tracing::warn!("a second signal will not be heard: {error}");
+    }
+    tracker.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for a signal (true) or for the tracker to break down (false).
+async fn wait(tracker: &orktrack::Tracker) -> io::Result<bool> {
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let mut signalled = std::pin::pin!(next_signal());
+    loop {
+        tokio::select! {
+            heard = signalled.as_mut() => return heard.map(|()| true),
+            _ = look.tick() => {
+                if !tracker.is_running() {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the next SIGTERM or SIGINT.
+async fn next_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn show(arguments: List) -> Result<(), Failure> {
+    let database = match arguments.database {
+        Some(database) => database,
+        None => arguments.settings.load().map_err(in_config)?.database,
+    };
+    let query = Query {
+        since: arguments.since,
+        until: arguments.until,
+        party: arguments.party,
+        limit: Some(arguments.limit),
+        cursor: None,
+    };
+    let page = Reader::open(&database).and_then(|reader| reader.recordings(&query));
+    let page = page.map_err(|error| {
+        Failure(format!("{error}; is this the tracker's file? give --database FILE"), 1)
+    })?;
+    let as_json = arguments.json;
+    print(|out| match as_json {
+        true => list::as_json(out, &page),
+        false => list::table(out, &page, &TimeZone::system()),
+    })?;
+    if page.next.is_some() && !as_json {
+        let limit = arguments.limit;
+        let written =
+            writeln!(io::stderr(), "only the newest {limit}; there are more, see --limit");
+        drop(written);
+    }
+    Ok(())
+}
+
+/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure(format!("cannot write: {error}"), 1))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn in_config(mistakes: Mistakes) -> Failure {
+    Failure(format!("mistakes in the configuration:\n{mistakes}"), 2)
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(&config.log_level);
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(io::stderr)
+        .init();
+}
+
+fn moment(text: &str) -> Result<i64, String> {
+    when::read(text, Timestamp::now(), &TimeZone::system())
+        .ok_or_else(|| format!("not a moment; give {}", when::FORMS))
+}

@@ -1,0 +1,75 @@
+-- The tracker's database, version 1. All times are Unix seconds, UTC.
+-- Words are those of the Oreka API, so that an operator finds the wire's fields again.
+
+-- A recorder that introduced itself with `init`. Its password is not kept.
+CREATE TABLE recorder (
+    hostname      TEXT    NOT NULL PRIMARY KEY CHECK (hostname <> ''),
+    name          TEXT    NOT NULL, -- service name, as in tape.service
+    servicetype   TEXT    NOT NULL, -- `A`: audio
+    tcpport       TEXT    NOT NULL, -- command port, text as sent
+    protocol      TEXT    NOT NULL, -- how files are served; empty from the original recorder
+    fileserveport TEXT    NOT NULL, -- web server that serves the files
+    contextpath   TEXT    NOT NULL, -- path on that web server
+    servepath     TEXT    NOT NULL,
+    absolutepath  TEXT    NOT NULL, -- directory that tape.filename is relative to
+    streamingport TEXT    NOT NULL, -- live audio port, empty if not said
+    username      TEXT    NOT NULL,
+    sshport       TEXT    NOT NULL,
+    first_seen    INTEGER NOT NULL CHECK (first_seen >= 0), -- first `init`, tracker's clock
+    last_seen     INTEGER NOT NULL CHECK (last_seen >= first_seen) -- newest `init`, tracker's clock
+) STRICT;
+
+-- A recording: the sum of its messages in tape_stage.
+CREATE TABLE tape (
+    id              INTEGER NOT NULL PRIMARY KEY,
+    hostname        TEXT    NOT NULL, -- recorder that has the file
+    recid           TEXT    NOT NULL CHECK (recid <> ''), -- orkuid, unique in its recorder
+    state           TEXT    NOT NULL CHECK (state IN ('live', 'stopped', 'ready')),
+    started         INTEGER NOT NULL CHECK (started >= 0),   -- first packet, recorder's clock
+    stopped         INTEGER CHECK (stopped >= started),      -- started + duration; null while live
+    ready           INTEGER CHECK (ready >= 0),              -- `ready` received, tracker's clock
+    duration        INTEGER NOT NULL CHECK (duration >= 0),  -- whole seconds, 0 while live
+    captureport     TEXT    NOT NULL, -- recorder channel, such as AAAB
+    filename        TEXT    NOT NULL, -- relative to recorder.absolutepath
+    localparty      TEXT    NOT NULL, -- the monitored party
+    localentrypoint TEXT    NOT NULL, -- number through which the call came in
+    remoteparty     TEXT    NOT NULL,
+    direction       TEXT    NOT NULL CHECK (direction IN ('in', 'out', 'unkn')),
+    service         TEXT    NOT NULL, -- service name of the recorder
+    localip         TEXT    NOT NULL,
+    remoteip        TEXT    NOT NULL,
+    nativecallid    TEXT    NOT NULL, -- SIP Call-ID
+    ondemand        INTEGER NOT NULL CHECK (ondemand IN (0, 1)), -- somebody asked for it
+    side            TEXT    NOT NULL CHECK (side IN ('both', 'local', 'remote', 'none', 'invalid')),
+    live            INTEGER NOT NULL CHECK (live IN (0, 1)), -- wire field, always 1 from the original
+    UNIQUE (hostname, recid)
+) STRICT;
+
+CREATE INDEX tape_started ON tape (started, id);
+CREATE INDEX tape_localparty ON tape (localparty, started);
+CREATE INDEX tape_remoteparty ON tape (remoteparty, started);
+CREATE INDEX tape_nativecallid ON tape (nativecallid) WHERE nativecallid <> '';
+
+-- A message about a recording, as it was told.
+CREATE TABLE tape_stage (
+    id       INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, -- a higher number came later
+    tape     INTEGER NOT NULL REFERENCES tape (id) ON DELETE CASCADE,
+    stage    TEXT    NOT NULL
+             CHECK (stage IN ('start', 'stop', 'ready', 'update', 'hold', 'resume')),
+    received INTEGER NOT NULL CHECK (received >= 0), -- tracker's clock
+    body     TEXT    NOT NULL -- all fields, URL encoding of the wire
+) STRICT;
+
+CREATE UNIQUE INDEX tape_stage_once ON tape_stage (tape, stage)
+    WHERE stage IN ('start', 'stop', 'ready');
+CREATE UNIQUE INDEX tape_stage_same ON tape_stage (tape, stage, body);
+
+-- A tag of a recording, for example codec, packets, lost.
+CREATE TABLE tape_tag (
+    tape  INTEGER NOT NULL REFERENCES tape (id) ON DELETE CASCADE,
+    key   TEXT    NOT NULL,
+    value TEXT    NOT NULL,
+    PRIMARY KEY (tape, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tape_tag_value ON tape_tag (key, value);
