@@ -82,6 +82,9 @@ pub struct Engine {
     listener: Box<dyn Listener>,
     overruns: HashMap<TapeId, u64, RandomState>,
     overrun_ms: u64,
+    /// Packets the kernel dropped so far, and how many when each live tape began.
+    drops: u64,
+    drops_before: HashMap<TapeId, u64, RandomState>,
     order: u64,
     wait: bool,
     backlog_per_link: usize,
@@ -131,6 +134,8 @@ impl Engine {
             listener,
             overruns: HashMap::default(),
             overrun_ms: 0,
+            drops: 0,
+            drops_before: HashMap::default(),
             order: 0,
             wait: settings.wait,
             backlog_per_link,
@@ -165,6 +170,11 @@ impl Engine {
         self.flush();
     }
 
+    /// The kernel dropped packets: every call that is live now may have lost some of them.
+    pub const fn note_drops(&mut self, packets: u64) {
+        self.drops += packets;
+    }
+
     /// Capture time of the last frame.
     #[must_use]
     pub const fn last(&self) -> Timestamp {
@@ -191,11 +201,17 @@ impl Engine {
             Output::Told(message) => self.listener.told(&message),
             Output::Opened(opening) => {
                 self.listener.opened(&opening);
+                self.drops_before.insert(opening.tape, self.drops);
                 self.give(Job::Open(opening));
             }
             Output::Audio(block) => self.give_audio(block),
-            Output::Closed(closing) => {
+            Output::Closed(mut closing) => {
                 self.listener.closed(closing.tape);
+                let before = self.drops_before.remove(&closing.tape).unwrap_or(self.drops);
+                if self.drops > before {
+                    let tags = &mut closing.message.tags;
+                    tags.insert("kerneldrops".to_owned(), (self.drops - before).to_string());
+                }
                 let overrun_ms = self.overruns.remove(&closing.tape).unwrap_or(0);
                 let ending = Ending { closing: *closing, order: self.order, overrun_ms };
                 self.order += 1;

@@ -1,51 +1,171 @@
-//! The recorder's command line.
+//! The `orkaudio` program: arguments, logging, exit code.
+//!
+//! Exit codes: 0 done, 1 it could not be done, 2 wrong arguments or configuration.
 
-use clap::{Parser, Subcommand};
-use orkaudio::{config::Config, replay};
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+use clap::Parser;
+use orkaudio::{
+    announce::{Announcer, LiveTable},
+    cli::{Arguments, ReplayArguments, RunArguments, Settings, Verb},
+    config::{self, Config, Sources},
+    http::EventHub,
+    replay::{self, Nobody, Replay},
+    setup, status,
+    track::{Reporter, ReporterConfig},
 };
-
-#[derive(Parser)]
-#[command(version, about)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Verb,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Handle captures as a live interface would deliver them.
-    Replay {
-        /// Hold frames back to the speed of the capture.
-        #[arg(long)]
-        paced: bool,
-        /// Where tapes go.
-        #[arg(long, default_value = "tapes")]
-        output: PathBuf,
-        /// One JSON object per tape on standard output.
-        #[arg(long)]
-        json: bool,
-        /// Captures: files, folders, or - for standard input.
-        #[arg(required = true)]
-        captures: Vec<PathBuf>,
+use orkbase::message::init::InitMessage;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Messages of a replay get this long to reach the tracker after the last tape.
+const DELIVERY: Duration = Duration::from_secs(60);
+
+/// What went wrong, in one line, and the exit code.
+struct Failure(String, u8);
+
+impl Failure {
+    fn new(error: impl std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self(text, 1)
+    }
 }
 
 fn main() -> ExitCode {
-    let Verb::Replay { paced, output, json, captures } = Arguments::parse().command;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let mut config = Config::default();
-    config.tapes.sync = false;
-    let job = replay::Replay { captures, folder: output, paced, json, filter: String::new() };
-    let stop = Arc::new(AtomicBool::new(false));
-    match replay::run(&config, &job, Box::new(replay::Nobody), |_| {}, &stop) {
+    let done = match Arguments::parse().verb {
+        Verb::Run(arguments) => run(arguments),
+        Verb::Replay(arguments) => replay(arguments),
+        Verb::Status(arguments) => status::show(&arguments).map_err(Failure::new),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
+        Err(Failure(why, code)) => {
+            // Nobody reads standard error; the exit code is all that is left.
+            drop(writeln!(io::stderr(), "orkaudio: {why}"));
+            ExitCode::from(code)
         }
     }
+}
+
+fn load(settings: Settings, more: Vec<String>) -> Result<Config, Failure> {
+    let mut sets = settings.sets;
+    sets.extend(more);
+    let environment = std::env::vars_os().collect();
+    config::load(&Sources { file: settings.config, environment, sets })
+        .map_err(|mistakes| Failure(format!("wrong configuration\n{mistakes}"), 2))
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(&config.log_level);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init();
+}
+
+/// Sets a flag at the first SIGTERM or SIGINT and calls `wake`; exits at the second.
+fn on_signal(stop: Arc<AtomicBool>, wake: impl Fn() + Send + 'static) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::new)?;
+    let watch = async move {
+        let (Ok(mut term), Ok(mut int)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("cannot wait for signals: only SIGKILL will stop this process");
+            return;
+        };
+        for second in [false, true] {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            if second {
+                tracing::warn!("second signal: exit at once; the next start recovers open tapes");
+                std::process::exit(1);
+            }
+            stop.store(true, Ordering::Relaxed);
+            wake();
+        }
+    };
+    let started =
+        thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watch));
+    started.map(drop).map_err(Failure::new)
+}
+
+#[cfg(feature = "live")]
+fn run(arguments: RunArguments) -> Result<(), Failure> {
+    let mut config = load(arguments.settings, Vec::new())?;
+    if !arguments.interface.is_empty() {
+        config.capture.interfaces = arguments.interface;
+    }
+    if arguments.check_config {
+        let line = format!(
+            "the configuration is good: interfaces {:?}, tapes in {}, trackers {:?}",
+            config.capture.interfaces,
+            config.tapes.folder.display(),
+            config.tracker.urls,
+        );
+        return writeln!(io::stdout(), "{line}").map_err(Failure::new);
+    }
+    start_log(&config);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals = Ok(());
+    let done = orkaudio::recorder::run(&config, &stop, |waker| {
+        signals = on_signal(Arc::clone(&stop), move || waker.wake());
+    });
+    done.map_err(Failure::new).and(signals)
+}
+
+#[cfg(not(feature = "live"))]
+fn run(_arguments: RunArguments) -> Result<(), Failure> {
+    Err(Failure(
+        "this orkaudio was built without live capture (cargo feature `live`)".to_owned(),
+        2,
+    ))
+}
+
+fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
+    // Without a tracker nobody is promised anything about the disk, and a replay may be repeated.
+    let sync = format!("tapes.sync={}", arguments.tracker.is_some());
+    let mut sets = vec![sync];
+    sets.extend(arguments.settings.sets.clone());
+    let config = load(arguments.settings, sets)?;
+    start_log(&config);
+    let stop = Arc::new(AtomicBool::new(false));
+    on_signal(Arc::clone(&stop), || {})?;
+    let job = Replay {
+        captures: arguments.captures,
+        folder: arguments.output,
+        paced: arguments.paced,
+        json: arguments.json,
+        filter: config.capture.filter.clone(),
+    };
+    let Some(url) = arguments.tracker else {
+        return replay::run(&config, &job, Box::new(Nobody), |_| {}, &stop).map_err(Failure::new);
+    };
+    let url = url.parse().map_err(|error| Failure(format!("--tracker: {error}"), 2))?;
+    let facts = setup::host_facts(&config);
+    let init =
+        InitMessage::new(&facts.service, &facts.hostname, 0, &job.folder.display().to_string());
+    let timeout = Duration::from_secs(config.tracker.timeout_s);
+    let (reporter, track) =
+        Reporter::start(ReporterConfig { timeout, ..ReporterConfig::new(vec![url], init) })
+            .map_err(Failure::new)?;
+    let announcer = Announcer::new(track, EventHub::new(), Arc::new(LiveTable::new()));
+    let finisher = announcer.clone();
+    let done =
+        replay::run(&config, &job, Box::new(announcer), move |f| finisher.finished(f), &stop);
+    let left = reporter.stop(DELIVERY);
+    done.map_err(Failure::new)?;
+    if left > 0 {
+        return Err(Failure(format!("{left} message(s) did not reach the tracker"), 1));
+    }
+    Ok(())
 }

@@ -183,7 +183,7 @@ struct Printer {
 
 impl Printer {
     fn take(&mut self, finished: &Finished) {
-        if matches!(finished.outcome, Outcome::Failed(_)) {
+        if matches!(finished.outcome, Outcome::Failed(_)) || finished.damage.is_some() {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
         let wanted = self.json && matches!(finished.outcome, Outcome::Ready(_));

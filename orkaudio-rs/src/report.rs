@@ -32,7 +32,7 @@ pub fn tape(finished: &Finished) -> Value {
         "localentrypoint": message.localentrypoint, "direction": message.direction.as_str(),
         "start": closing.start.as_secs_f64(), "duration_ms": closing.duration_ms,
         "ended": closing.why.as_str(), "tags": message.tags, "legs": legs,
-        "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames,
+        "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames, "damage": finished.damage,
     });
     let (key, value) = match &finished.outcome {
         Outcome::Ready(path) => ("file", path.as_str()),

@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod call;
+pub mod config;
 pub mod ids;
 pub mod message;
 pub mod packet;

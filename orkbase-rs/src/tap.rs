@@ -13,7 +13,6 @@ use crate::{
     packet::{
         Datagram, Frame,
         decoder::{self, Decoder, Limits, Sink, TcpStream},
-        fast::fast_udp,
     },
     signal::sip::{Message, facts, framing::Framer, looks_like_sip},
     time::Timestamp,
@@ -23,6 +22,8 @@ use std::{collections::HashMap, net::SocketAddr};
 
 /// Longest SIP message taken from a TCP stream.
 const MAX_SIP_BYTES: usize = 64 * 1024;
+/// TCP bytes that wait behind a hole are looked for this often, in milliseconds.
+const DUE_MS: u64 = 50;
 /// TCP directions whose bytes are searched for SIP at once.
 const MAX_SIP_STREAMS: usize = 16_384;
 
@@ -59,6 +60,8 @@ pub struct Tap {
     core: Core,
     frames: u64,
     frames_fast: u64,
+    /// When TCP bytes behind a hole are looked for next.
+    next_due: Timestamp,
 }
 
 /// What payloads are handed to.
@@ -95,6 +98,7 @@ impl Tap {
             },
             frames: 0,
             frames_fast: 0,
+            next_due: Timestamp::default(),
         }
     }
 
@@ -102,7 +106,10 @@ impl Tap {
     #[inline]
     pub fn handle_frame(&mut self, frame: &Frame<'_>) {
         self.frames += 1;
-        if let Some(udp) = fast_udp(frame) {
+        if frame.at >= self.next_due {
+            self.deliver_due(frame.at);
+        }
+        if let Some(udp) = self.decoder.fast_udp(frame) {
             self.frames_fast += 1;
             if self.core.board.handle_flow(frame.at, udp.key, udp.payload) {
                 return;
@@ -121,6 +128,14 @@ impl Tap {
         self.core.board.handle_timeout(frame.at);
     }
 
+    /// TCP bytes behind a hole do not wait for another odd frame: media takes the short path.
+    #[cold]
+    fn deliver_due(&mut self, now: Timestamp) {
+        self.next_due = now.plus_millis(DUE_MS);
+        self.core.now = now;
+        self.decoder.deliver_due(now, &mut self.core);
+    }
+
     /// Applies an operator's request.
     #[must_use]
     pub fn handle_command(&mut self, now: Timestamp, command: &Command) -> Reply {
@@ -129,12 +144,14 @@ impl Tap {
 
     /// Lets time pass when no frame comes.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        self.decoder.handle_timeout(now);
+        self.deliver_due(now);
         self.core.board.handle_timeout(now);
     }
 
     /// Ends every recording.
     pub fn finish(&mut self, now: Timestamp, why: EndReason) {
+        self.core.now = now;
+        self.decoder.finish(&mut self.core);
         self.core.board.finish(now, why);
     }
 

@@ -160,10 +160,10 @@ impl Pcapng {
             return Err(damaged(format!("a packet of {captured} bytes longer than its block")));
         }
         let (high, low) = (self.order.u32(high), self.order.u32(low));
-        let at = interface.time(u64::from(high) << 32 | u64::from(low));
+        let (at, link) = (interface.time(u64::from(high) << 32 | u64::from(low)), interface.link);
         self.last = at;
         let wire_len = self.order.u32(wire_len).max(captured);
-        Ok(Record { at, link: interface.link, wire_len, start: start + 20, length })
+        Ok(Record { at, link, wire_len, start: start + 20, length })
     }
 
     /// Carries no time and no interface: the first interface, and the time of the packet before,
@@ -271,4 +271,33 @@ impl Interface {
 #[cold]
 fn damaged(why: String) -> Trouble {
     Trouble::Damaged(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_of_every_resolution() {
+        let check = |resolution: u8, offset_secs: i64, ticks: u64, nanos: u64| {
+            let unit = Unit::from_resolution(resolution);
+            let offset_nanos = offset_secs.saturating_mul(NANOS_PER_SEC.cast_signed());
+            let link = LinkType::Ethernet;
+            let interface = Interface { link, snaplen: 0, unit, offset_nanos };
+            assert_eq!(interface.time(ticks), Timestamp(nanos), "{resolution:#x}");
+        };
+        check(0, 0, 7, 7_000_000_000);
+        check(6, 0, 7, 7_000);
+        check(9, 0, 7, 7);
+        check(12, 0, 7_999, 7);
+        check(0x80, 0, 7, 7_000_000_000);
+        check(0x80 | 32, 0, 3 << 31, 1_500_000_000);
+        check(6, -1, 2_000_000, 1_000_000_000);
+        // Nonsense neither panics nor wraps.
+        check(0, 0, u64::MAX, u64::MAX);
+        check(127, 0, u64::MAX, 1);
+        check(0xff, 0, u64::MAX, 0);
+        check(6, i64::MIN, 7, 0);
+        check(6, i64::MAX, 7, i64::MAX.unsigned_abs() + 7_000);
+    }
 }

@@ -19,7 +19,7 @@ use orkbase::{
     call::command::{Command, Quality, Reply, Target},
     ids::OrkUid,
     message::{
-        Fields, Message, Pairs,
+        Fields, Message, Pairs, TooBig,
         response::SimpleResponse,
         single_line,
         tape::KeepSide,
@@ -32,9 +32,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Longest form body.
-pub(super) const MAX_BODY: usize = 64 << 10;
-/// How long a body may take, and how long the engine may.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_BODY: usize = 64 << 10;
 /// How much of an unknown command's name is repeated in the answer.
 const MAX_ECHO: usize = 64;
 
@@ -174,133 +172,138 @@ impl Refusal {
     }
 }
 
-/// Answers one request.
-pub(super) async fn answer<D, B>(
-    desk: &D,
-    doors: impl FnOnce() -> Value,
-    request: Request<B>,
-) -> Response<Full<Bytes>>
-where
-    D: Desk,
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-{
-    let (parts, body) = request.into_parts();
-    match parts.uri.path() {
-        "/healthz" => return respond(StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        "/api/status" => {
-            let mut status = desk.status();
-            if let Value::Object(map) = &mut status {
-                map.entry("http").or_insert_with(doors);
+/// What fails in a body, whatever it is made of.
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers requests.
+pub(super) struct Clerk<'a, D> {
+    pub(super) desk: &'a D,
+    /// How long a body may take, and how long the engine may.
+    pub(super) patience: Duration,
+}
+
+impl<D: Desk> Clerk<'_, D> {
+    /// Answers one request; `doors` are this module's own numbers for the status.
+    pub(super) async fn answer<B>(
+        &self,
+        doors: impl FnOnce() -> Value,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Error: Into<BodyError>>,
+    {
+        let (parts, body) = request.into_parts();
+        match parts.uri.path() {
+            "/healthz" => return respond(StatusCode::OK, "text/plain", "ok\n".to_owned()),
+            "/api/status" => {
+                let mut status = self.desk.status();
+                if let Value::Object(map) = &mut status {
+                    map.entry("http").or_insert_with(doors);
+                }
+                return respond(StatusCode::OK, "application/json", format!("{status}\n"));
             }
-            return respond(StatusCode::OK, "application/json", format!("{status}\n"));
+            _ => {}
         }
-        _ => {}
+        let refusal = match self.command(&parts, body).await {
+            Ok(response) => return response,
+            Err(refusal) => refusal,
+        };
+        let body = format!("Error\r\n{}\r\n", refusal.why);
+        let mut response = respond(refusal.status, "text/html", body);
+        if refusal.status == StatusCode::NOT_FOUND {
+            response.extensions_mut().insert(ReasonPhrase::from_static(b"not found"));
+        }
+        response
     }
-    match command(desk, &parts, body).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            let body = format!("Error\r\n{}\r\n", refusal.why);
-            let mut response = respond(refusal.status, "text/html", body);
-            if refusal.status == StatusCode::NOT_FOUND {
-                response.extensions_mut().insert(ReasonPhrase::from_static(b"not found"));
+
+    async fn command<B>(&self, parts: &Parts, body: B) -> Result<Response<Full<Bytes>>, Refusal>
+    where
+        B: Body<Error: Into<BodyError>>,
+    {
+        let pairs = self.pairs(parts, body).await?;
+        let class = class(&pairs)?;
+        let form = Form::wanted(parts);
+        let fields = match (class.as_str(), Verb::read(&class)) {
+            (_, Some(verb)) => return self.record_pause_stop(verb, &pairs, form).await,
+            ("ping", _) => SimpleResponse::bare(true).fields(),
+            ("orkaudioversion", _) => {
+                SimpleResponse::done("").fields().with("version", env!("CARGO_PKG_VERSION"))
             }
-            response
-        }
+            (silent, _) if SILENT.contains(&silent) => {
+                let why = format!("Command does not return a response:{silent}");
+                return Err(Refusal::not_found(why));
+            }
+            (unknown, _) => {
+                let name = printable(unknown);
+                return Err(Refusal::not_found(format!("Command not found:{name}")));
+            }
+        };
+        Ok(respond(StatusCode::OK, form.content_type(), form.encode(&fields)))
     }
-}
 
-async fn command<D, B>(desk: &D, parts: &Parts, body: B) -> Result<Response<Full<Bytes>>, Refusal>
-where
-    D: Desk,
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-{
-    let pairs = pairs(parts, body).await?;
-    let class = class(&pairs)?;
-    let form = Form::wanted(parts);
-    let fields = match (class.as_str(), Verb::read(&class)) {
-        (_, Some(verb)) => return record_pause_stop(desk, verb, &pairs, form).await,
-        ("ping", _) => SimpleResponse::bare(true).fields(),
-        ("orkaudioversion", _) => {
-            SimpleResponse::done("").fields().with("version", env!("CARGO_PKG_VERSION"))
-        }
-        (silent, _) if SILENT.contains(&silent) => {
-            return Err(Refusal::not_found(format!("Command does not return a response:{silent}")));
-        }
-        (unknown, _) => {
-            let name = printable(unknown);
-            return Err(Refusal::not_found(format!("Command not found:{name}")));
-        }
-    };
-    Ok(respond(StatusCode::OK, form.content_type(), form.encode(&fields)))
-}
-
-async fn record_pause_stop<D: Desk>(
-    desk: &D,
-    verb: Verb,
-    pairs: &Pairs,
-    form: Form,
-) -> Result<Response<Full<Bytes>>, Refusal> {
-    let selectors = Selectors::read(pairs);
-    let side = match KeepSide::read(pairs.first("side").unwrap_or_default()) {
-        KeepSide::Invalid => KeepSide::Both,
-        side @ (KeepSide::Both | KeepSide::Local | KeepSide::Remote | KeepSide::None) => side,
-    };
-    let reply = match selectors.target() {
-        None => Reply::default(),
-        Some(target) => {
-            let command = match verb {
-                Verb::Record => Command::Record(target, side),
-                Verb::Pause => Command::Pause(target),
-                Verb::Stop => Command::Stop(target),
-            };
-            let reply = timeout(PATIENCE, desk.command(command)).await;
-            reply.unwrap_or(Err(Busy)).map_err(|busy| Refusal {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                why: busy.to_string(),
-            })?
-        }
-    };
-    let fields = SimpleResponse::done(selectors.comment(verb, side, &reply)).fields();
-    let mut response = respond(StatusCode::OK, form.content_type(), form.encode(&fields));
-    response.headers_mut().insert("x-matched", HeaderValue::from(reply.matched));
-    Ok(response)
-}
-
-/// The parameters: those in the URL, then those of a form. The path does not matter, except that a
-/// URL without `?` may be nothing but parameters, as in `/type=ping`.
-async fn pairs<B>(parts: &Parts, body: B) -> Result<Pairs, Refusal>
-where
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-{
-    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    if !target.bytes().all(|byte| (33..127).contains(&byte)) {
-        return Err(Refusal::not_found("Malformed command URL with invalid character(s)"));
+    async fn record_pause_stop(
+        &self,
+        verb: Verb,
+        pairs: &Pairs,
+        form: Form,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let selectors = Selectors::read(pairs);
+        let side = match KeepSide::read(pairs.first("side").unwrap_or_default()) {
+            KeepSide::Invalid => KeepSide::Both,
+            side @ (KeepSide::Both | KeepSide::Local | KeepSide::Remote | KeepSide::None) => side,
+        };
+        let reply = match selectors.target() {
+            None => Reply::default(),
+            Some(target) => {
+                let command = match verb {
+                    Verb::Record => Command::Record(target, side),
+                    Verb::Pause => Command::Pause(target),
+                    Verb::Stop => Command::Stop(target),
+                };
+                let reply = timeout(self.patience, self.desk.command(command)).await;
+                reply.unwrap_or(Err(Busy)).map_err(|busy| Refusal {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    why: busy.to_string(),
+                })?
+            }
+        };
+        let fields = SimpleResponse::done(selectors.comment(verb, side, &reply)).fields();
+        let mut response = respond(StatusCode::OK, form.content_type(), form.encode(&fields));
+        response.headers_mut().insert("x-matched", HeaderValue::from(reply.matched));
+        Ok(response)
     }
-    let bare = parts.uri.path().trim_start_matches('/');
-    let query = parts.uri.query().unwrap_or(if bare.contains('=') { bare } else { "" });
-    let mut pairs =
-        url::decode(query.as_bytes()).map_err(|why| Refusal::not_found(why.to_string()))?;
-    if parts.method == Method::POST && is_form(&parts.headers) {
-        let read = timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await;
-        let Ok(read) = read else {
-            return Err(Refusal {
+
+    /// The parameters: those in the URL, then those of a form. The path does not matter, except that
+    /// a URL without `?` may be nothing but parameters, as in `/type=ping`.
+    async fn pairs<B>(&self, parts: &Parts, body: B) -> Result<Pairs, Refusal>
+    where
+        B: Body<Error: Into<BodyError>>,
+    {
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        if !target.bytes().all(|byte| (33..127).contains(&byte)) {
+            return Err(Refusal::not_found("Malformed command URL with invalid character(s)"));
+        }
+        let bare = parts.uri.path().trim_start_matches('/');
+        let query = parts.uri.query().unwrap_or(if bare.contains('=') { bare } else { "" });
+        let too_big = |why: TooBig| Refusal::not_found(why.to_string());
+        let mut pairs = url::decode(query.as_bytes()).map_err(too_big)?;
+        if parts.method == Method::POST && is_form(&parts.headers) {
+            let read = timeout(self.patience, Limited::new(body, MAX_BODY).collect()).await;
+            let read = read.map_err(|_| Refusal {
                 status: StatusCode::REQUEST_TIMEOUT,
                 why: "Request body incomplete".to_owned(),
-            });
-        };
-        let body = read.map_err(|_| Refusal {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            why: format!("Request body broken off or longer than {MAX_BODY} bytes"),
-        })?;
-        let form = url::decode(&body.to_bytes());
-        let form = form.map_err(|why| Refusal::not_found(why.to_string()))?;
-        for (key, value) in form.iter() {
-            pairs
-                .push(key.to_owned(), value.to_owned())
-                .map_err(|why| Refusal::not_found(why.to_string()))?;
+            })?;
+            let body = read.map_err(|_| Refusal {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                why: format!("Request body broken off or longer than {MAX_BODY} bytes"),
+            })?;
+            let form = url::decode(&body.to_bytes()).map_err(too_big)?;
+            for (key, value) in form.iter() {
+                pairs.push(key.to_owned(), value.to_owned()).map_err(too_big)?;
+            }
         }
+        Ok(pairs)
     }
-    Ok(pairs)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -354,7 +357,7 @@ mod tests {
     #[test]
     fn the_words_of_stop() {
         let quality = |packets, missing, gaps, longest_gap| {
-            super::quality(&Quality { packets, missing, gaps, longest_gap })
+            quality(&Quality { packets, missing, gaps, longest_gap })
         };
         let undisturbed = "RtpNumPkts:546 RtpNumMissingPkts:0 RtpNumSeqGaps:0 RtpMaxSeqGap:1";
         assert_eq!(quality(546, 0, 0, 0), undisturbed);

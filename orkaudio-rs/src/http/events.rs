@@ -34,8 +34,6 @@ use tokio::{
 pub const MAX_SESSIONS: usize = 100;
 /// Longest request line looked at.
 const MAX_LINE: usize = 16 << 10;
-/// How long a request may take, and a refusal.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Lines are gathered up to this many bytes for one write.
 const WRITE_BYTES: usize = 64 << 10;
 
@@ -92,41 +90,50 @@ impl Sessions {
     }
 }
 
-/// Serves one client until it goes or the door closes.
-pub(super) async fn serve(
-    mut stream: TcpStream,
-    hub: EventHub,
-    sessions: Arc<Sessions>,
-    counters: Arc<DoorCounters>,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let request = tokio::select! {
-        request = timeout(PATIENCE, request_line(&mut stream)) => request,
-        _ = stop.wait_for(|stop| *stop) => return Ok(()),
-    };
-    let refusal = match request {
-        Ok(Ok(line)) if line.len() <= 5 => Some(NOT_FOUND),
-        Ok(Ok(line)) => (!contains(&line, b" HTTP")).then_some(MALFORMED),
-        Ok(Err(error)) => return Err(error),
-        Err(_) => Some(MALFORMED),
-    };
-    if let Some(refusal) = refusal {
-        DoorCounters::count(&counters.events_malformed);
-        return timeout(PATIENCE, close_with(&mut stream, refusal)).await?;
-    }
-    // Before the head: whoever has read it misses nothing.
-    let listener = hub.listen();
-    let place = sessions.enter();
-    stream.write_all(head().as_bytes()).await?;
-    let Some(place) = place else {
-        DoorCounters::count(&counters.events_refused);
-        return stream.shutdown().await;
-    };
-    let (read, write) = stream.split();
-    tokio::select! {
-        end = watch_client(read, &place.session) => end,
-        end = send(write, listener, stop) => end,
-        () = place.session.displaced.notified() => Ok(()),
+/// What every client needs.
+pub(super) struct Door {
+    pub(super) hub: EventHub,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) counters: Arc<DoorCounters>,
+    /// How long a request may take, and a refusal.
+    pub(super) patience: Duration,
+}
+
+impl Door {
+    /// Serves one client until it goes or the door closes.
+    pub(super) async fn serve(
+        self,
+        mut stream: TcpStream,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let request = tokio::select! {
+            request = timeout(self.patience, request_line(&mut stream)) => request,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let refusal = match request {
+            Ok(Ok(line)) if line.len() <= 5 => Some(NOT_FOUND),
+            Ok(Ok(line)) => (!contains(&line, b" HTTP")).then_some(MALFORMED),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => Some(MALFORMED),
+        };
+        if let Some(refusal) = refusal {
+            DoorCounters::count(&self.counters.events_malformed);
+            return timeout(self.patience, close_with(&mut stream, refusal)).await?;
+        }
+        // Before the head: whoever has read it misses nothing.
+        let listener = self.hub.listen();
+        let place = self.sessions.enter();
+        stream.write_all(head().as_bytes()).await?;
+        let Some(place) = place else {
+            DoorCounters::count(&self.counters.events_refused);
+            return stream.shutdown().await;
+        };
+        let (read, write) = stream.split();
+        tokio::select! {
+            end = watch_client(read, &place.session) => end,
+            end = send(write, listener, stop) => end,
+            () = place.session.displaced.notified() => Ok(()),
+        }
     }
 }
 

@@ -43,8 +43,9 @@ use tokio::{
 const MAX_CONNECTIONS: usize = 200;
 /// Longest request line and headers together.
 const MAX_HEAD: usize = 16 << 10;
-/// How long they may take; also how long a kept connection may be idle.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take over its request, and a kept connection may be idle; also how long a
+/// client waits for the engine.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection is not kept for longer, and is cut when its last answer takes longer than that again.
 const MAX_AGE: Duration = Duration::from_secs(60);
 /// Rest after a failed accept: no descriptor is free, and trying at once would only burn time.
@@ -151,8 +152,16 @@ impl Doors {
         desk: Arc<D>,
         hub: EventHub,
     ) -> Result<Self, DoorError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Self::open_with(config, PATIENCE, desk, hub)
+    }
+
+    fn open_with<D: Desk>(
+        config: DoorsConfig,
+        patience: Duration,
+        desk: Arc<D>,
+        hub: EventHub,
+    ) -> Result<Self, DoorError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listeners = {
             let _inside = runtime.enter();
             let command = config.command.map(|at| listen("commands", at)).transpose()?;
@@ -173,7 +182,8 @@ impl Doors {
             deadline,
             thread: None,
         };
-        let house = House { desk, hub, counters, sessions: Arc::default(), stop: stopped };
+        let house =
+            House { desk, hub, counters, sessions: Arc::default(), stop: stopped, patience };
         let run = move || house.run(&runtime, listeners, until);
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(run)?;
         Ok(Self { thread: Some(thread), ..doors })
@@ -217,19 +227,19 @@ impl Doors {
 
 fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, DoorError> {
     let bind = || {
-        let socket =
-            if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(128)
     };
     bind().map_err(|error: io::Error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => "; is a recorder running already?",
-            io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 are for root",
-            _ => "",
-        };
+        let remedies = [
+            (io::ErrorKind::AddrInUse, "; is a recorder running already?"),
+            (io::ErrorKind::AddrNotAvailable, "; this machine has no such address"),
+            (io::ErrorKind::PermissionDenied, "; ports below 1024 are for root"),
+        ];
+        let remedy = remedies.iter().find(|(kind, _)| *kind == error.kind());
+        let remedy = remedy.map_or("", |(_, remedy)| remedy);
         DoorError::Bind { what, address, why: format!("{error}{remedy}") }
     })
 }
@@ -241,6 +251,7 @@ struct House<D> {
     counters: Arc<DoorCounters>,
     sessions: Arc<Sessions>,
     stop: watch::Receiver<bool>,
+    patience: Duration,
 }
 
 impl<D> Clone for House<D> {
@@ -251,6 +262,7 @@ impl<D> Clone for House<D> {
             counters: Arc::clone(&self.counters),
             sessions: Arc::clone(&self.sessions),
             stop: self.stop.clone(),
+            patience: self.patience,
         }
     }
 }
@@ -331,11 +343,12 @@ impl<D: Desk> House<D> {
         let service = service_fn(move |request| async move {
             DoorCounters::count(&house.counters.requests);
             let own = || house.numbers();
-            Ok::<_, Infallible>(command::answer(house.desk.as_ref(), own, request).await)
+            let clerk = command::Clerk { desk: house.desk.as_ref(), patience: house.patience };
+            Ok::<_, Infallible>(clerk.answer(own, request).await)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_PATIENCE)
+            .header_read_timeout(self.patience)
             .max_header_size(MAX_HEAD)
             .max_buf_size(2 * MAX_HEAD)
             .half_close(true)
@@ -368,10 +381,10 @@ impl<D: Desk> House<D> {
         if let Err(error) = settle(&stream, Some(EVENT_SEND_BUFFER)) {
             tracing::debug!("cannot set socket options: {error}");
         }
-        let Self { hub, counters, sessions, stop, .. } = self;
-        let broken = Arc::clone(&counters);
-        if events::serve(stream, hub, sessions, counters, stop).await.is_err() {
-            DoorCounters::count(&broken.broken);
+        let Self { hub, counters, sessions, stop, patience, .. } = self;
+        let door = events::Door { hub, sessions, counters: Arc::clone(&counters), patience };
+        if door.serve(stream, stop).await.is_err() {
+            DoorCounters::count(&counters.broken);
         }
     }
 

@@ -35,7 +35,8 @@ pub struct Finish {
 /// What became of a tape.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A finished file; the path is relative to the audio folder.
+    /// A finished file; the path is relative to the audio folder. What could not be written of it is
+    /// in [`Finished::damage`] and [`Finished::lost_frames`].
     Ready(String),
     /// Thrown away: shorter than the least duration.
     TooShort,
@@ -54,6 +55,8 @@ pub struct Finished {
     pub overrun_ms: u64,
     /// Frames that could not be written.
     pub lost_frames: u64,
+    /// Why it is not whole, if it is not.
+    pub damage: Option<String>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -71,6 +74,8 @@ pub fn run(
         let mut folders = BTreeSet::new();
         let mut done: Vec<Finished> = Vec::with_capacity(batch.len());
         for finish in batch {
+            let damage =
+                finish.file.as_ref().and_then(|f| f.failed.as_ref()).map(ToString::to_string);
             let outcome =
                 finish_one(settings, finish.file, finish.error, &finish.ending, &mut folders);
             done.push(Finished {
@@ -78,6 +83,7 @@ pub fn run(
                 order: finish.ending.order,
                 overrun_ms: finish.ending.overrun_ms,
                 lost_frames: finish.lost_frames,
+                damage,
                 outcome,
             });
         }
@@ -130,9 +136,6 @@ fn finish_one(
     }
     if let Some(folder) = tape.path.parent() {
         folders.insert(folder.to_owned());
-    }
-    if let Some(error) = tape.failed {
-        return Outcome::Failed(format!("{} is not whole: {error}", tape.path.display()));
     }
     Outcome::Ready(relative(&settings.root, &tape.path))
 }

@@ -102,6 +102,22 @@ pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
     Ok(Some(Recovered { message, duration_ms, path }))
 }
 
+/// What `path` below `root` holds, if it is a finished tape of the recording that `said` is about.
+#[must_use]
+pub fn finished(root: &Path, path: &str, said: &TapeMessage) -> Option<Recovered> {
+    let mut head = Vec::new();
+    let file = File::open(root.join(path)).ok()?;
+    let length = file.metadata().ok()?.len();
+    let limit = u64::try_from(MAX_HEADER).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(&mut head).ok()?;
+    let found = wav::read_header(&head).ok()?;
+    let header = u64::try_from(found.header_bytes).unwrap_or(0);
+    let frames = length.saturating_sub(header) / found.layout.frame_bytes();
+    let duration_ms = frames * 1000 / u64::from(found.layout.rate);
+    let message = message(&found.info, path, duration_ms).ok()?;
+    (message.recid == said.recid).then(|| Recovered { message, duration_ms, path: path.to_owned() })
+}
+
 fn message(info: &[([u8; 4], String)], path: &str, duration_ms: u64) -> io::Result<TapeMessage> {
     let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let text = info.iter().find(|(id, _)| id == b"ICMT").map(|(_, text)| text.as_str());

@@ -115,7 +115,8 @@ mod tests {
         assert_eq!(read("a:9/x/y/"), is("http://a:9/x/y"));
         assert_eq!(read("[::1]"), is("http://[::1]:8080/orktrack"));
         assert_eq!(read("[::1]:99"), is("http://[::1]:99/orktrack"));
-        for bad in ["", "http://", ":80", "a:0", "a:x", "a:65536", "::1", "a b", "a?b", "[]", "a\rb"]
+        for bad in
+            ["", "http://", ":80", "a:0", "a:x", "a:65536", "::1", "a b", "a?b", "[]", "a\rb"]
         {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -16,7 +16,7 @@ use orkbase::message::{
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::Ordering::Relaxed,
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
@@ -122,6 +122,8 @@ pub(super) struct Keeper {
     pub(super) counters: Arc<TrackCounters>,
     pub(super) began: Instant,
     pub(super) stop_at: Option<Instant>,
+    /// When to give up on a database that cannot be written: a full queue has no room for `Stop`.
+    pub(super) give_up: Arc<OnceLock<Instant>>,
     pub(super) last_commit: Option<Instant>,
     pub(super) last_prune: Option<Instant>,
 }
@@ -210,7 +212,7 @@ impl Keeper {
                     if self.counters.store_failures.fetch_add(1, Relaxed).is_multiple_of(100) {
                         tracing::error!("cannot write the tracker queue, trying again: {error}");
                     }
-                    if self.stop_at.is_some_and(|at| Instant::now() >= at) {
+                    if self.give_up.get().is_some_and(|at| Instant::now() >= *at) {
                         return None;
                     }
                     std::thread::sleep(STORE_RETRY);

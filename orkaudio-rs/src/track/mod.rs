@@ -42,7 +42,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, PoisonError,
+        Arc, OnceLock, PoisonError,
         atomic::Ordering::Relaxed,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
@@ -154,6 +154,7 @@ pub struct Reporter {
     keeper: Option<JoinHandle<()>>,
     links: Option<JoinHandle<()>>,
     end_links: Option<oneshot::Sender<()>>,
+    give_up: Arc<OnceLock<Instant>>,
 }
 
 /// Tells the link what happens to tapes; cheap to clone, for any thread.
@@ -204,6 +205,7 @@ impl Reporter {
         });
         *counters.trackers.lock().unwrap_or_else(PoisonError::into_inner) = states.collect();
 
+        let give_up = Arc::new(OnceLock::new());
         let keeper = Keeper {
             store,
             items: item_queue,
@@ -219,6 +221,7 @@ impl Reporter {
             counters: Arc::clone(&counters),
             began: Instant::now(),
             stop_at: None,
+            give_up: Arc::clone(&give_up),
             last_commit: None,
             last_prune: None,
         };
@@ -231,6 +234,7 @@ impl Reporter {
             keeper: Some(keeper),
             links: Some(links),
             end_links: Some(end_links),
+            give_up,
         };
         Ok((reporter, handle))
     }
@@ -246,16 +250,16 @@ impl Reporter {
     fn end(&mut self, deadline: Duration) -> u64 {
         let Some(keeper) = self.keeper.take() else { return 0 };
         let until = Instant::now() + deadline;
+        let until = *self.give_up.get_or_init(|| until);
         let mut left = 0;
-        if self.items.send(Item::Stop(until)).is_ok() {
-            match self.ended.recv_timeout(deadline.saturating_add(GRACE)) {
+        if self.say_stop(until) {
+            let patience = until.saturating_duration_since(Instant::now()).saturating_add(GRACE);
+            match self.ended.recv_timeout(patience) {
                 Ok(rows) => left = rows,
                 Err(_) => tracing::error!("the tracker queue's disk hangs; left it as it was"),
             }
         }
-        if keeper.is_finished() || self.ended.try_recv().is_err() {
-            drop(self.end_links.take());
-        }
+        drop(self.end_links.take());
         let links = self.links.take();
         for thread in [Some(keeper), links].into_iter().flatten() {
             let name = thread.thread().name().unwrap_or("track").to_owned();
@@ -270,6 +274,25 @@ impl Reporter {
             }
         }
         left
+    }
+}
+
+impl Reporter {
+    /// Queues the end behind everything told before; false when the keeper hangs.
+    fn say_stop(&self, until: Instant) -> bool {
+        loop {
+            match self.items.try_send(Item::Stop(until)) {
+                // A keeper that gave up has left its count.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return true,
+                Err(TrySendError::Full(_)) if Instant::now() < until + GRACE => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(TrySendError::Full(_)) => {
+                    tracing::error!("the tracker queue's disk hangs; left it as it was");
+                    return false;
+                }
+            }
+        }
     }
 }
 

@@ -107,7 +107,7 @@ impl NumberPattern {
 }
 
 /// The settings behind the rules.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PartyRules {
     /// Header that carries the number dialled; empty for none.
     pub dialed_number_header: String,

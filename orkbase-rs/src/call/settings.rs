@@ -4,7 +4,7 @@ use super::{naming::Naming, policy::PartyRules, recording::HostFacts};
 use jiff::tz::TimeZone;
 
 /// Settings of the switchboard.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Which side is local.
     pub parties: PartyRules,

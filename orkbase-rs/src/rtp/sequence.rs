@@ -72,7 +72,7 @@ impl Sequence {
             return self.restart(0x1_0000 + u64::from(sequence));
         }
         let delta = i32::from(sequence.wrapping_sub(Self::low(self.highest)).cast_signed());
-        if delta > MAX_DROPOUT || delta < -MAX_DROPOUT {
+        if !(-MAX_DROPOUT..=MAX_DROPOUT).contains(&delta) {
             self.expected_before = self.expected();
             let next_epoch = (self.highest | 0xffff) + 1;
             return self.restart(next_epoch + u64::from(sequence));

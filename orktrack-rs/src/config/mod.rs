@@ -3,24 +3,24 @@
 //! Law: a later source outweighs an earlier one (file, environment, `--set`); every mistake is
 //! reported, with its place and a remedy; nothing runs on a configuration that has one.
 
-mod written;
+pub use orkbase::config::{Mistake, Mistakes};
 
+use orkbase::config::{Schema, Value, Written, is_log_level};
 use std::{
     ffi::OsString,
-    fmt, fs, io,
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use written::{Value, Written};
 
 /// Where the configuration is if nobody says.
 pub const DEFAULT_FILE: &str = "/etc/orktrack/orktrack.toml";
 /// Every key, as in the file; a dot separates section and key.
 const KEYS: [&str; 4] = ["listen", "database", "max_connections", "log.level"];
-/// Prefix of environment variables: `ORKTRACK_LOG_LEVEL` is `log.level`.
-const PREFIX: &str = "ORKTRACK_";
 /// Names the file, so it is not a key.
 const FILE_VARIABLE: &str = "ORKTRACK_CONFIG";
+/// What may be set; `ORKTRACK_LOG_LEVEL` is `log.level`.
+const SCHEMA: Schema<'_> = Schema { keys: &KEYS, prefix: "ORKTRACK_", reserved: &[FILE_VARIABLE] };
 
 /// The configuration of a tracker.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,34 +46,6 @@ impl Default for Config {
     }
 }
 
-/// Something wrong in the configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Mistake {
-    /// `file:line`, `--set`, or the environment variable.
-    pub place: String,
-    /// What is wrong and what to do.
-    pub what: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
-
-/// Every mistake that was found.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Mistakes(pub Vec<Mistake>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-impl std::error::Error for Mistakes {}
-
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -90,25 +62,25 @@ pub struct Sources {
 /// # Errors
 /// Every mistake in any of them.
 pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut written = match read_file(sources.file.as_deref()) {
-        Ok(Some((path, text))) => written::file(&path, &text, &mut mistakes),
-        Ok(None) => Vec::new(),
+    let mut mistakes = Mistakes::default();
+    let file = match read_file(sources.file.as_deref()) {
+        Ok(file) => file,
         Err(mistake) => {
-            mistakes.push(mistake);
-            Vec::new()
+            mistakes.0.push(mistake);
+            None
         }
     };
-    written.extend(written::environment(&sources.environment, &mut mistakes));
-    written.extend(written::sets(&sources.sets, &mut mistakes));
+    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let written = SCHEMA.read(file, &sources.environment, &sources.sets, &mut mistakes);
     let config = mean(&written, &mut mistakes);
-    if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    if mistakes.0.is_empty() { Ok(config) } else { Err(mistakes) }
 }
 
-fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, Mistake> {
+/// The file's name and text.
+fn read_file(named: Option<&Path>) -> Result<Option<(String, String)>, Mistake> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(None),
         Err(error) => Err(Mistake {
             place: path.display().to_string(),
@@ -118,11 +90,11 @@ fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, Mistake>
 }
 
 /// From what was written to what is meant.
-fn mean(written: &[Written], mistakes: &mut Vec<Mistake>) -> Config {
+fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
     let mut config = Config::default();
-    for setting in written {
-        if let Err(what) = set(&mut config, &setting.key, &setting.value) {
-            mistakes.push(Mistake { place: setting.place.clone(), what });
+    for Written { key, value, place } in written {
+        if let Err(what) = set(&mut config, key, value) {
+            mistakes.add(place, what);
         }
     }
     config
@@ -152,24 +124,13 @@ fn set(config: &mut Config, key: &str, value: &Value) -> Result<(), String> {
                 wrong("error, warn, info, debug or trace, or directives such as \"info,orktrack::http=debug\"")
             })?;
         }
-        unknown => {
-            return Err(format!(
-                "there is no setting `{unknown}`; the settings are {}",
-                KEYS.join(", ")
-            ));
-        }
+        unknown => return Err(format!("there is no setting `{unknown}`")),
     }
     Ok(())
 }
 
-/// A bare word must be a level: the filter itself would take any word for the name of a module.
 fn is_level(text: &str) -> bool {
-    let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    let mut parts = text.split(',').map(str::trim);
-    let plain = parts.all(|part| {
-        part.contains(['=', '[']) || levels.iter().any(|level| part.eq_ignore_ascii_case(level))
-    });
-    plain && tracing_subscriber::EnvFilter::try_new(text).is_ok()
+    is_log_level(text) && tracing_subscriber::EnvFilter::try_new(text).is_ok()
 }
 
 #[cfg(test)]

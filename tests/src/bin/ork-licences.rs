@@ -65,46 +65,47 @@ fn fit(expression: &str) -> bool {
     let expression = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = expression.split_whitespace().collect();
     let mut words = words.as_slice();
-    let fit = any(&mut words);
-    fit && words.is_empty()
+    any(&mut words) == Some(true) && words.is_empty()
 }
 
-fn any(words: &mut &[&str]) -> bool {
-    let mut fit = all(words);
+// None where the expression breaks off.
+
+fn any(words: &mut &[&str]) -> Option<bool> {
+    let mut fit = all(words)?;
     while let ["OR", rest @ ..] = words {
         *words = rest;
-        fit |= all(words);
+        fit |= all(words)?;
     }
-    fit
+    Some(fit)
 }
 
-fn all(words: &mut &[&str]) -> bool {
-    let mut fit = one(words);
+fn all(words: &mut &[&str]) -> Option<bool> {
+    let mut fit = one(words)?;
     while let ["AND", rest @ ..] = words {
         *words = rest;
-        fit &= one(words);
+        fit &= one(words)?;
     }
-    fit
+    Some(fit)
 }
 
-fn one(words: &mut &[&str]) -> bool {
+fn one(words: &mut &[&str]) -> Option<bool> {
     match *words {
         ["(", rest @ ..] => {
             *words = rest;
-            let fit = any(words);
-            let closed = words.first() == Some(&")");
-            *words = words.get(1..).unwrap_or(&[]);
-            fit && closed
+            let fit = any(words)?;
+            let [")", rest @ ..] = *words else { return None };
+            *words = rest;
+            Some(fit)
         }
         [name, "WITH", exception, rest @ ..] => {
             *words = rest;
-            FIT.contains(&format!("{name} WITH {exception}").as_str()) || FIT.contains(name)
+            Some(FIT.contains(&format!("{name} WITH {exception}").as_str()))
         }
         [name, rest @ ..] => {
             *words = rest;
-            FIT.contains(name)
+            Some(FIT.contains(name))
         }
-        [] => false,
+        [] => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! G.711 decodes it, at its place; every frame the capture lacks must be silence there. A side's
 //! place is fixed by the position most of its blocks agree on, which must fit the other side's by
 //! capture time. Where clocks drift or packets are delayed, each block is held against its own
-//! capture time instead, and one slipped sample in a block is forgiven.
+//! capture time instead, and a packet made a sample longer or shorter is forgiven.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -239,20 +239,23 @@ impl Law {
         (mark.digits() == digits).then_some(mark)
     }
 
-    /// True where these samples are the block but for at most one slipped sample: what a recorder
-    /// that corrects a drifting clock may leave. A slip spoils the group it falls in, no more.
+    /// True where these samples are the block as a recorder may leave it that corrects a drifting
+    /// clock: one sample dropped or doubled, or a packet stretched by one sample with linear
+    /// interpolation. Either spoils two groups at most and the sync: in every other group two
+    /// neighbours of one sign still meet, so its first and third sample, or its second and fourth,
+    /// keep their levels.
     #[must_use]
     pub fn resembles(&self, samples: &[i16], mark: Mark) -> bool {
-        let want = self.samples(mark);
-        let same = |k: usize, slip: isize| {
-            let Some(from) = (4 * k).checked_add_signed(slip) else { return false };
-            samples.get(from..from + 4).is_some_and(|four| four == &want[4 * k..4 * k + 4])
+        let digits = mark.digits();
+        let near = |have: Option<&i16>, level: i16| {
+            have.is_some_and(|&have| have.abs_diff(level) < STEP.unsigned_abs() / 2)
         };
-        [-1, 0, 1].into_iter().any(|slip| {
-            let before = (0..GROUPS).take_while(|&k| same(k, 0)).count();
-            let after = (0..GROUPS).rev().take_while(|&k| same(k, slip)).count();
-            before + after + 2 >= GROUPS
-        })
+        let same = |k: usize| {
+            let level = self.levels[usize::from(digits[k] & 15)];
+            (4 * k - 1..=4 * k + 2)
+                .any(|from| near(samples.get(from), level) && near(samples.get(from + 2), -level))
+        };
+        (1..GROUPS).filter(|&k| same(k)).count() + 2 >= GROUPS - 1
     }
 
     fn digit(&self, group: &[i16]) -> Option<u8> {
@@ -264,6 +267,11 @@ impl Law {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions and levels of a few samples"
+)]
 mod tests {
     use super::*;
 
@@ -314,6 +322,29 @@ mod tests {
             heard.push(0);
             assert!(law.resembles(&heard, mark), "at {at}");
             assert!(!law.resembles(&heard, Mark { block: 1235, ..mark }));
+        }
+    }
+
+    /// A packet of two blocks made one sample longer or shorter, as a line through its samples.
+    #[test]
+    fn a_stretched_packet_is_forgiven() {
+        let law = Law::new(Codec::Pcma);
+        let marks = [7, 8].map(|block| Mark { side: Side::Callee, call: 3, block });
+        let packet = marks.map(|mark| law.samples(mark)).concat();
+        for length in [159_u16, 160, 161] {
+            let step = 159.0 / f64::from(length - 1);
+            let heard: Vec<i16> = (0..length)
+                .map(|k| {
+                    let at = f64::from(k) * step;
+                    let from = (at.floor() as usize).min(158);
+                    let (one, two) = (f64::from(packet[from]), f64::from(packet[from + 1]));
+                    (one + (two - one) * (at - at.floor())).round() as i16
+                })
+                .collect();
+            assert!(law.resembles(&heard, marks[0]), "{length}");
+            let second = usize::from(length) / 2;
+            assert!((second - 1..second + 2).any(|at| law.resembles(&heard[at..], marks[1])));
+            assert!(!(0..20).any(|at| law.resembles(&heard[at..], marks[1])));
         }
     }
 }

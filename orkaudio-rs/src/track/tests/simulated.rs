@@ -148,10 +148,23 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
+impl Shared {
+    /// Notes a request and asks the script.
+    fn answer(&self, head: Vec<u8>) -> Act {
+        let head = String::from_utf8(head).unwrap();
+        let mut seen = self.seen.lock().unwrap();
+        let before = seen.iter().filter(|other| target(other) == target(&head)).count();
+        seen.push(head.clone());
+        drop(seen);
+        self.changed.notify_all();
+        (self.script)(target(&head), before)
+    }
+}
+
 fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let mut head = Vec::new();
+    let mut byte = [0];
     loop {
-        let mut byte = [0];
         if stream.read(&mut byte)? == 0 {
             return Ok(());
         }
@@ -159,15 +172,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
-        let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
-        let before = {
-            let mut seen = shared.seen.lock().unwrap();
-            let before = seen.iter().filter(|head| target(head) == target(&text)).count();
-            seen.push(text.clone());
-            shared.changed.notify_all();
-            before
-        };
-        match (shared.script)(target(&text), before) {
+        match shared.answer(std::mem::take(&mut head)) {
             Act::Answer(status, body) => {
                 let length = body.len();
                 let head = format!("HTTP/1.1 {status} Simulated\r\nContent-Length: {length}\r\n");

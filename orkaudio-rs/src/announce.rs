@@ -1,0 +1,103 @@
+//! Tells everybody what happens to recordings: the trackers, the event stream, the list of live calls.
+
+use crate::{
+    engine::Listener,
+    http::EventHub,
+    tape::finish::{Finished, Outcome},
+    track::ReporterHandle,
+};
+use dashmap::DashMap;
+use orkbase::{
+    call::output::{Opening, TapeId},
+    message::{
+        Message,
+        tape::{Stage, TapeMessage},
+        url,
+    },
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Recordings being made, for the doors to read while the engine writes.
+pub type LiveTable = DashMap<u64, Arc<Opening>>;
+
+/// Hears the engine and passes on.
+#[derive(Clone, Debug)]
+pub struct Announcer {
+    track: ReporterHandle,
+    hub: EventHub,
+    live: Arc<LiveTable>,
+}
+
+impl Announcer {
+    /// An announcer to these.
+    #[must_use]
+    pub const fn new(track: ReporterHandle, hub: EventHub, live: Arc<LiveTable>) -> Self {
+        Self { track, hub, live }
+    }
+
+    fn publish(&self, message: &TapeMessage) {
+        self.hub.publish(url::encode(&message.fields()).into());
+    }
+
+    /// A tape is finished, or thrown away, or damaged: called on the finishing thread.
+    pub fn finished(&self, finished: &Finished) {
+        let recid = &finished.closing.message.recid;
+        match &finished.outcome {
+            Outcome::Ready(path) => {
+                let message = ready(finished, path);
+                self.publish(&message);
+                if let Err(error) = self.track.ready(message, path.as_str()) {
+                    tracing::error!(orkuid = %recid, %error, "ready is told at the next start");
+                }
+            }
+            Outcome::TooShort | Outcome::Failed(_) => self.track.discarded(recid),
+        }
+    }
+}
+
+/// The `ready` message of a finished tape: what `stop` said, the file's name, and what was lost.
+#[must_use]
+pub fn ready(finished: &Finished, path: &str) -> TapeMessage {
+    let mut message = finished.closing.message.clone();
+    message.stage = Stage::Ready;
+    path.clone_into(&mut message.filename);
+    let losses = [("overrunms", finished.overrun_ms), ("unwrittenframes", finished.lost_frames)];
+    for (tag, value) in losses.into_iter().filter(|(_, value)| *value > 0) {
+        message.tags.insert(tag.to_owned(), value.to_string());
+    }
+    message
+}
+
+impl Listener for Announcer {
+    fn opened(&mut self, opening: &Opening) {
+        self.live.insert(opening.tape.0, Arc::new(opening.clone()));
+        self.track.opened(opening);
+    }
+
+    fn told(&mut self, message: &TapeMessage) {
+        self.publish(message);
+        self.track.tell(message.clone());
+    }
+
+    fn closed(&mut self, tape: TapeId) {
+        self.live.remove(&tape.0);
+    }
+}
+
+/// The live calls, oldest first.
+#[must_use]
+pub fn live_calls(live: &LiveTable) -> Value {
+    let mut calls: Vec<Arc<Opening>> = live.iter().map(|entry| Arc::clone(entry.value())).collect();
+    calls.sort_by_key(|opening| opening.tape);
+    let call = |opening: &Arc<Opening>| {
+        let message = &opening.message;
+        json!({
+            "orkuid": message.recid, "start": opening.start.as_secs_f64(),
+            "localparty": message.localparty, "remoteparty": message.remoteparty,
+            "direction": message.direction.as_str(), "nativecallid": message.nativecallid,
+            "localip": message.localip, "remoteip": message.remoteip,
+        })
+    };
+    calls.iter().map(call).collect()
+}

@@ -1,0 +1,102 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Passive call recorder: rebuilds SIP calls from mirrored packets and writes them to audio files, left
+/// channel local party, right channel remote party.
+#[derive(Debug, Parser)]
+#[command(
+    name = "orkaudio",
+    version,
+    after_help = "\
+Examples:
+  orkaudio replay --output tapes call.pcap          every call of a capture becomes a WAV file
+  tcpdump -i eth1 -U -w - udp | orkaudio replay -   the same from a pipe
+  orkaudio run --interface eth1                     record the mirror port eth1
+  orkaudio run --check-config                       only look whether the configuration is right
+  orkaudio status                                   live calls and counters of the running recorder
+
+Every setting of conf/orkaudio.toml can be given as --set key=value or in the environment
+(ORKAUDIO_TAPES_FOLDER is tapes.folder)."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Record from network interfaces until SIGTERM or SIGINT.
+    Run(RunArguments),
+    /// Handle captures as a live interface would deliver them.
+    Replay(ReplayArguments),
+    /// Show live calls and counters of the running recorder.
+    Status(StatusArguments),
+}
+
+/// Where settings come from.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// The configuration [default: /etc/orkaudio/orkaudio.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "ORKAUDIO_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Override a setting, such as --set tapes.stereo=false; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// `orkaudio run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// See [`Settings`].
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Listen on this interface instead of the configured ones; may be repeated
+    #[arg(long, value_name = "IF")]
+    pub interface: Vec<String>,
+    /// Only check the configuration; exit code 2 if there is a mistake
+    #[arg(long)]
+    pub check_config: bool,
+}
+
+/// `orkaudio replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Tapes lie under --output as YYYY/MM/DD/HH/<orkuid>.wav, named by capture time. With --json standard
+output carries one object per tape (orkuid, nativecallid, localparty, remoteparty, direction, start,
+duration_ms, file, tags, legs) and last {\"summary\": {every counter}}; logs go to standard error.
+Exit code 0 means that every call was written whole.")]
+pub struct ReplayArguments {
+    /// See [`Settings`].
+    #[command(flatten)]
+    pub settings: Settings,
+    /// At the speed of the capture instead of as fast as it goes
+    #[arg(long)]
+    pub paced: bool,
+    /// Where tapes go
+    #[arg(long, value_name = "DIR", default_value = "tapes")]
+    pub output: PathBuf,
+    /// Report to this tracker, such as http://127.0.0.1:8080/orktrack
+    #[arg(long, value_name = "URL")]
+    pub tracker: Option<String>,
+    /// One JSON object per tape on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Captures (pcap or pcapng), folders of captures, or - for standard input
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+}
+
+/// `orkaudio status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// The answer as the recorder gives it
+    #[arg(long)]
+    pub json: bool,
+    /// The command port of the recorder
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:59140")]
+    pub address: SocketAddr,
+}

@@ -1,0 +1,413 @@
+//! `orkaudio run`: the daemon.
+//!
+//! Order of start: lock, files, database, recovery of what a killed process left, doors, capture.
+//! Order of stop: capture, calls, tapes, trackers, doors; each with a deadline.
+
+use crate::{
+    announce::{Announcer, LiveTable, live_calls},
+    config::Config,
+    engine::Engine,
+    http::{Busy, DoorError, Doors, DoorsConfig, EventHub},
+    report, setup,
+    tape::recover,
+    track::{
+        AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
+    },
+};
+use orkbase::{
+    call::{
+        command::{Command, Reply},
+        output::EndReason,
+    },
+    message::{init::InitMessage, tape::TapeMessage},
+    time::Timestamp,
+};
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// Commands waiting for the engine; the next client is told to come back.
+const COMMANDS: usize = 64;
+/// Verdicts of trackers waiting to be carried out.
+const VERDICTS: usize = 1_024;
+/// Undelivered messages get this long at the end; what is left waits on the disk.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Why the recorder cannot start.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A folder.
+    #[error("cannot use the folder {}: {error}; create it for this user or name another ({key})", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The setting that names it.
+        key: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// Another recorder uses the state folder.
+    #[error("another orkaudio is running on {}; stop it, or give this one its own tracker.state_folder", .0.display())]
+    Running(PathBuf),
+    /// A tracker address.
+    #[error("tracker.urls: {0}")]
+    Tracker(#[from] AddressError),
+    /// The tracker link.
+    #[error(transparent)]
+    Reporter(#[from] ReporterError),
+    /// A door.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The interfaces.
+    #[error(transparent)]
+    Capture(#[from] crate::capture::CaptureError),
+    /// A thread, or old tapes that cannot be looked through.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// What doors and engine share.
+struct Shared {
+    live: Arc<LiveTable>,
+    engine: Mutex<Value>,
+    track: ReporterHandle,
+    hub: EventHub,
+    commands: SyncSender<(Command, oneshot::Sender<Reply>)>,
+    wake: Mutex<Option<Box<dyn Fn() + Send>>>,
+    started: SystemTime,
+}
+
+impl crate::http::Desk for Shared {
+    async fn command(&self, command: Command) -> Result<Reply, Busy> {
+        let (answer, reply) = oneshot::channel();
+        self.commands.try_send((command, answer)).map_err(|_| Busy)?;
+        if let Some(wake) = self.wake.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            wake();
+        }
+        reply.await.map_err(|_| Busy)
+    }
+
+    fn status(&self) -> Value {
+        let mut counters = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(counters) = counters.as_object_mut() {
+            for (name, value) in self.track.counters().list() {
+                counters.insert(name.to_owned(), Value::from(value));
+            }
+            counters.insert("events.published".to_owned(), Value::from(self.hub.published()));
+            counters.insert("events.dropped".to_owned(), Value::from(self.hub.dropped()));
+        }
+        let uptime = self.started.elapsed().unwrap_or_default().as_secs();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"), "uptime_s": uptime,
+            "calls": live_calls(&self.live), "counters": counters,
+        })
+    }
+}
+
+/// Everything that runs beside the engine.
+pub struct Services {
+    reporter: Reporter,
+    track: ReporterHandle,
+    doors: Doors,
+    shared: Arc<Shared>,
+    commands: Receiver<(Command, oneshot::Sender<Reply>)>,
+    verdicts: Receiver<TrackerVerdict>,
+    announcer: Announcer,
+    _lock: File,
+}
+
+/// Starts what must be there before the first packet, and saves what a killed process left behind.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn prepare(config: &Config) -> Result<Services, RunError> {
+    let folder = |path: &Path, key| {
+        fs::create_dir_all(path).map_err(|error| RunError::Folder {
+            path: path.to_owned(),
+            key,
+            error,
+        })
+    };
+    folder(&config.tapes.folder, "tapes.folder")?;
+    folder(&config.tracker.state_folder, "tracker.state_folder")?;
+    let lock = lock(&config.tracker.state_folder)?;
+    let calls = u64::try_from(config.calls.max_calls).unwrap_or(u64::MAX);
+    match setup::raise_file_limit(calls) {
+        Ok(limit) if limit < calls => {
+            tracing::warn!(
+                limit,
+                max_calls = calls,
+                "fewer open files than calls.max_calls: raise LimitNOFILE"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+    let facts = setup::host_facts(config);
+    let port = config.doors.command.map_or(0, |address| address.port());
+    let audio = config.tapes.folder.display().to_string();
+    let init = InitMessage::new(&facts.service, &facts.hostname, port, &audio);
+    let mut trackers = Vec::new();
+    for url in &config.tracker.urls {
+        trackers.push(url.parse()?);
+    }
+    let (verdict_in, verdicts) = sync_channel(VERDICTS);
+    let (reporter, track) = Reporter::start(ReporterConfig {
+        state_db: Some(config.tracker.state_folder.join("orkaudio.db")),
+        timeout: Duration::from_secs(config.tracker.timeout_s),
+        verdicts: Some(verdict_in),
+        ..ReporterConfig::new(trackers, init)
+    })?;
+    let hub = EventHub::new();
+    let live = Arc::new(LiveTable::new());
+    save(&config.tapes.folder, &track)?;
+    let (command_in, commands) = sync_channel(COMMANDS);
+    let shared = Arc::new(Shared {
+        live: Arc::clone(&live),
+        engine: Mutex::new(json!({})),
+        track: track.clone(),
+        hub: hub.clone(),
+        commands: command_in,
+        wake: Mutex::new(None),
+        started: SystemTime::now(),
+    });
+    let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
+    let doors = Doors::open(addresses, Arc::clone(&shared), hub.clone())?;
+    let announcer = Announcer::new(track.clone(), hub, live);
+    Ok(Services { reporter, track, doors, shared, commands, verdicts, announcer, _lock: lock })
+}
+
+/// One recorder per state folder.
+fn lock(folder: &Path) -> Result<File, RunError> {
+    let path = folder.join("orkaudio.lock");
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| {
+            RunError::Folder { path: folder.to_owned(), key: "tracker.state_folder", error }
+        })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(RunError::Running(folder.to_owned())),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(RunError::Io { what: "cannot lock the state folder", error })
+        }
+    }
+}
+
+/// Finishes the tapes of a killed process and reports each exactly once.
+fn save(folder: &Path, track: &ReporterHandle) -> Result<(), RunError> {
+    let parts = recover::parts(folder)
+        .map_err(|error| RunError::Io { what: "cannot look for unfinished tapes", error })?;
+    for part in &parts {
+        match recover::recover(folder, part) {
+            Ok(Some(tape)) => {
+                tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
+                tell_once(track, tape.message, &tape.path)?;
+            }
+            Ok(None) => {
+                tracing::info!(part = %part.display(), "removed an unfinished tape without audio")
+            }
+            Err(error) => {
+                tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is")
+            }
+        }
+    }
+    // A process killed between giving a file its name and telling of it left a finished file.
+    for open in track.open_tapes()? {
+        let Some(message) = open.message else { continue };
+        let path = format!("{}.wav", open.path);
+        match recover::finished(folder, &path, &message) {
+            Some(tape) => tell_once(track, tape.message, &tape.path)?,
+            None => track.discarded(&open.recid),
+        }
+    }
+    Ok(())
+}
+
+fn tell_once(track: &ReporterHandle, message: TapeMessage, path: &str) -> Result<(), RunError> {
+    if !track.is_ready(&message.recid)? {
+        track.ready(message, path)?;
+    }
+    Ok(())
+}
+
+impl Services {
+    /// The command door, if it is open.
+    #[must_use]
+    pub fn doors(&self) -> &Doors {
+        &self.doors
+    }
+
+    /// Starts the engine for live packets.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn engine(&self, config: &Config) -> Result<Engine, RunError> {
+        let seed = u32::try_from(now().0 / 1_000 % 456_976).unwrap_or(0);
+        let settings =
+            setup::engine(config, config.tapes.folder.clone(), seed, false, config.tapes.sync);
+        let announcer = self.announcer.clone();
+        Engine::start(settings, Box::new(self.announcer.clone()), move |finished| {
+            announcer.finished(&finished);
+        })
+        .map_err(|error| RunError::Io { what: "cannot start a thread", error })
+    }
+
+    /// How commands wake the engine.
+    pub fn set_waker(&self, wake: impl Fn() + Send + 'static) {
+        *self.shared.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(wake));
+    }
+
+    /// Carries out the commands that wait.
+    pub fn answer_commands(&self, engine: &mut Engine) {
+        while let Ok((command, answer)) = self.commands.try_recv() {
+            let reply = engine.handle_command(now().max(engine.last()), &command);
+            tracing::info!(?command, matched = reply.matched, "command");
+            // The client may have gone away; what it asked for was done.
+            drop(answer.send(reply));
+        }
+    }
+
+    /// What is due about once a second: counters for the doors, verdicts of trackers.
+    pub fn housekeeping(&self, engine: &Engine, folder: &Path, extra: &[(&str, u64)]) {
+        let (tap, tapes, overrun_ms) = engine.counters();
+        let mut counters = report::counters(&tap, &tapes, overrun_ms);
+        let (calls, flows) = engine.live();
+        let table = |n: usize| Value::from(u64::try_from(n).unwrap_or(0));
+        counters.insert("call.live".to_owned(), table(calls));
+        counters.insert("rtp.flows_live".to_owned(), table(flows));
+        for (name, value) in extra {
+            counters.insert((*name).to_owned(), Value::from(*value));
+        }
+        *self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner) =
+            Value::Object(counters);
+        while let Ok(TrackerVerdict::Delete { recid, filename, tracker }) = self.verdicts.try_recv()
+        {
+            delete(folder, &recid, &filename, &tracker);
+        }
+    }
+
+    /// Ends every recording, tells the trackers, closes the doors.
+    pub fn stop(self, engine: Engine) {
+        let last = now().max(engine.last());
+        engine.close(last, EndReason::Shutdown);
+        drop(self.announcer);
+        drop(self.track);
+        let left = self.reporter.stop(LAST_WORDS);
+        if left > 0 {
+            tracing::warn!(
+                left,
+                "messages not delivered yet; they wait on the disk for the next start"
+            );
+        }
+        self.doors.close(Duration::from_secs(2));
+    }
+}
+
+/// A tracker decided that a recording is not kept.
+fn delete(folder: &Path, recid: &str, filename: &str, tracker: &str) {
+    let plain =
+        Path::new(filename).components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    if !plain {
+        tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
+        return;
+    }
+    match fs::remove_file(folder.join(filename)) {
+        Ok(()) => tracing::info!(recid, filename, tracker, "deleted as the tracker decided"),
+        Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
+    }
+}
+
+/// The clock on the wall, for the live engine only.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Records from the configured interfaces until `stop` is set.
+///
+/// # Errors
+/// When the recorder cannot start, or waiting for packets fails.
+#[cfg(feature = "live")]
+pub fn run(
+    config: &Config,
+    stop: &Arc<AtomicBool>,
+    on_waker: impl FnOnce(crate::capture::live::Waker),
+) -> Result<(), RunError> {
+    use crate::capture::live::{Live, LiveConfig};
+    let settings = LiveConfig {
+        interfaces: config.capture.interfaces.clone(),
+        snaplen: config.capture.snaplen,
+        buffer_bytes: config.capture.buffer_mib << 20,
+        promiscuous: config.capture.promiscuous,
+        filter: Some(config.capture.filter.clone()).filter(|text| !text.is_empty()),
+        ..LiveConfig::default()
+    };
+    // Interfaces first: a wrong name must not leave a lock, a database, or an open door behind.
+    let mut live = Live::open(&settings)?;
+    let services = prepare(config)?;
+    let mut engine = services.engine(config)?;
+    let waker = live.waker();
+    services.set_waker(move || waker.wake());
+    on_waker(live.waker());
+    tracing::info!(interfaces = ?settings.interfaces, folder = %config.tapes.folder.display(), "recording");
+    let mut kernel = crate::capture::live::KernelCounts::default();
+    let mut next_housekeeping = Timestamp::default();
+    while !stop.load(Ordering::Relaxed) {
+        let report = live.poll(50, &mut |frame| engine.handle_frame(frame))?;
+        kernel.received += report.kernel.received;
+        kernel.dropped += report.kernel.dropped;
+        kernel.if_dropped += report.kernel.if_dropped;
+        if report.kernel.dropped + report.kernel.if_dropped > 0 {
+            engine.note_drops(report.kernel.dropped + report.kernel.if_dropped);
+            tracing::error!(
+                dropped = report.kernel.dropped,
+                by_interface = report.kernel.if_dropped,
+                "the kernel dropped packets: calls live now may have lost audio"
+            );
+        }
+        for lost in &report.lost {
+            tracing::error!(
+                interface = lost.interface,
+                reason = lost.reason,
+                "interface lost; trying again every second"
+            );
+        }
+        for back in &report.recovered {
+            tracing::warn!(interface = back.interface, gap = ?back.gap, "interface is back");
+        }
+        services.answer_commands(&mut engine);
+        // Frames wait in the kernel for some milliseconds: time must not overtake them.
+        let behind = now().0.saturating_sub(100_000_000);
+        engine.handle_timeout(Timestamp(behind).max(engine.last()));
+        if now() >= next_housekeeping {
+            next_housekeeping = now().plus_millis(1_000);
+            let extra = [
+                ("capture.kernel_received", kernel.received),
+                ("capture.kernel_dropped", kernel.dropped),
+                ("capture.interface_dropped", kernel.if_dropped),
+                ("capture.interfaces_open", u64::try_from(live.interfaces_open()).unwrap_or(0)),
+            ];
+            services.housekeeping(&engine, &config.tapes.folder, &extra);
+        }
+    }
+    tracing::info!("stopping");
+    services.stop(engine);
+    Ok(())
+}
