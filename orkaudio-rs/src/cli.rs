@@ -79,9 +79,12 @@ pub struct ReplayArguments {
     /// Where tapes go
     #[arg(long, value_name = "DIR", default_value = "tapes")]
     pub output: PathBuf,
-    /// Report to this tracker, such as http://127.0.0.1:8080/orktrack
+    /// Report to this tracker, such as `http://127.0.0.1:8080/orktrack`
     #[arg(long, value_name = "URL")]
     pub tracker: Option<String>,
+    /// Seconds that reports may take to reach the tracker after the last tape
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub patience: u64,
     /// One JSON object per tape on standard output
     #[arg(long)]
     pub json: bool,

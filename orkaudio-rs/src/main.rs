@@ -25,9 +25,6 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Messages of a replay get this long to reach the tracker after the last tape.
-const DELIVERY: Duration = Duration::from_secs(60);
-
 /// What went wrong, in one line, and the exit code.
 struct Failure(String, u8);
 
@@ -150,6 +147,7 @@ fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     let Some(url) = arguments.tracker else {
         return replay::run(&config, &job, Box::new(Nobody), |_| {}, &stop).map_err(Failure::new);
     };
+    let patience = Duration::from_secs(arguments.patience);
     let url = url.parse().map_err(|error| Failure(format!("--tracker: {error}"), 2))?;
     let facts = setup::host_facts(&config);
     let init =
@@ -162,7 +160,7 @@ fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     let finisher = announcer.clone();
     let done =
         replay::run(&config, &job, Box::new(announcer), move |f| finisher.finished(f), &stop);
-    let left = reporter.stop(DELIVERY);
+    let left = reporter.stop(patience);
     done.map_err(Failure::new)?;
     if left > 0 {
         return Err(Failure(format!("{left} message(s) did not reach the tracker"), 1));

@@ -220,10 +220,10 @@ fn save(folder: &Path, track: &ReporterHandle) -> Result<(), RunError> {
                 tell_once(track, tape.message, &tape.path)?;
             }
             Ok(None) => {
-                tracing::info!(part = %part.display(), "removed an unfinished tape without audio")
+                tracing::info!(part = %part.display(), "removed an unfinished tape without audio");
             }
             Err(error) => {
-                tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is")
+                tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is");
             }
         }
     }

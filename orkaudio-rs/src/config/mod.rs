@@ -1,11 +1,19 @@
 //! What the operator wants, checked.
 
+mod keys;
+mod load;
+#[cfg(test)]
+mod tests;
+
+pub use load::{DEFAULT_FILE, Sources, load};
+pub use orkbase::config::{Mistake, Mistakes};
+
 use crate::tape::wav::Layout;
 use orkbase::call::{naming::DEFAULT_PATTERN, policy::PartyRules, settings::Settings};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// The configuration of a recorder.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     /// `[capture]`.
     pub capture: Capture,
@@ -79,8 +87,6 @@ pub struct Doors {
     pub command: Option<SocketAddr>,
     /// The event stream.
     pub events: Option<SocketAddr>,
-    /// Connections at once on the command door.
-    pub max_connections: usize,
 }
 
 impl Default for Config {
@@ -112,7 +118,7 @@ impl Default for Config {
                 hostname: String::new(),
                 timeout_s: 5,
             },
-            doors: Doors { command: local(59_140), events: local(59_150), max_connections: 200 },
+            doors: Doors { command: local(59_140), events: local(59_150) },
             log_level: "info".to_owned(),
         }
     }

@@ -289,7 +289,9 @@ impl Switchboard {
         } else {
             stream.frame
         };
+        let first = stream.end == i64::MIN;
         match arrival {
+            Arrival::Next | Arrival::Ahead if first => {}
             Arrival::Next => {
                 let frame = tick - (stream.end - stream.frame);
                 if ticks_per_byte == 0 && frame > 0 && frame <= TICKS_PER_SEC / 4 {
@@ -298,12 +300,15 @@ impl Switchboard {
             }
             Arrival::Ahead => {
                 stream.gaps += 1;
+                let missing = extended.saturating_sub(stream.highest + 1);
+                stream.longest_gap = stream.longest_gap.max(missing);
                 stream.gap += (tick - stream.end).max(0);
             }
             Arrival::Behind => stream.gap = (stream.gap - length).max(0),
             Arrival::Restart | Arrival::Ancient | Arrival::Duplicate => {}
         }
         stream.end = stream.end.max(tick + length);
+        stream.highest = stream.highest.max(extended);
         recording.end_tick = recording.end_tick.max(stream.end);
         let Some(slot) = slot else { return };
         if !keeps(recording.keep, stream.role == recording.parties.local_role) {

@@ -347,7 +347,8 @@ mod tests {
             |o: &People| (o.from.user.clone(), o.to.user.clone(), String::new(), Direction::Out);
         let plain = offer("1001", "2002", "2002");
         let (lan, wan) = ("10.0.0.5:5060", "198.51.100.7:5060");
-        let table: Vec<(&str, PartyRules, People, &str, &str, [&str; 4])> = vec![
+        type Row<'a> = (&'a str, PartyRules, People, &'a str, &'a str, [&'a str; 4]);
+        let table: Vec<Row<'_>> = vec![
             ("default", none.clone(), plain.clone(), lan, wan, ["1001", "2002", "", "out"]),
             (
                 "dialled number",

@@ -94,6 +94,8 @@ pub struct Stream {
     pub gap: i64,
     /// Holes in the sequence.
     pub gaps: u64,
+    /// Highest extended sequence number placed.
+    pub highest: u64,
     /// Longest hole in packets.
     pub longest_gap: u64,
     /// Packets too old to be placed.
@@ -128,6 +130,7 @@ impl Stream {
             frame: 160 * TICKS_PER_SAMPLE_8K,
             gap: 0,
             gaps: 0,
+            highest: 0,
             longest_gap: 0,
             late: 0,
             undecoded: 0,

@@ -48,18 +48,18 @@ fn flatten(schema: &Schema<'_>, table: &DeTable<'_>, section: &str, found: &mut 
             "" => name.to_owned(),
             section => format!("{section}.{name}"),
         };
+        let value = value.get_ref();
         let known = schema.keys.contains(&key.as_str());
-        found.push(match value.get_ref() {
-            DeValue::Table(inner) if section.is_empty() && !known => {
-                if sections.contains(&name) {
-                    flatten(schema, inner, name, found);
-                    continue;
-                }
-                (start, Err(schema.unknown_section(name)))
+        let result = match value.as_table() {
+            _ if known => Ok((key, plain(value))),
+            Some(inner) if sections.contains(&key.as_str()) => {
+                flatten(schema, inner, name, found);
+                continue;
             }
-            value if known => (start, Ok((key, plain(value)))),
-            _ => (start, Err(schema.unknown(&key))),
-        });
+            Some(_) if section.is_empty() => Err(schema.unknown_section(name)),
+            Some(_) | None => Err(schema.unknown(&key)),
+        };
+        found.push((start, result));
     }
 }
 

@@ -1,0 +1,286 @@
+//! Every key, what it sets, and what it may be set to.
+
+use super::Config;
+use crate::track::TrackerUrl;
+use orkbase::{
+    call::{
+        naming::Naming,
+        policy::{IpRange, NumberPattern},
+    },
+    config::{Value, is_log_level},
+};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
+
+/// Most entries of a list: each is compared with every call or packet.
+const MOST_ENTRIES: usize = 1_000;
+/// Longest name of a host, domain, header or service.
+const NAME_BYTES: usize = 255;
+/// Longest naming pattern; its literal text is part of every path.
+const PATTERN_BYTES: usize = 512;
+/// Longest time that may be waited for anything about a call: a day.
+const DAY_S: i64 = 86_400;
+/// Permission bits a tape may have: reading and writing, for the owner in any case.
+const MODE_BITS: u32 = 0o666;
+const OWNER_BITS: u32 = 0o600;
+
+/// Puts a value into the configuration.
+pub(super) type Setter = fn(&mut Config, &Value) -> Result<(), Wrong>;
+
+/// Why a value cannot be taken.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    /// The entry of a list, if it is only one.
+    entry: Option<String>,
+    /// What can be.
+    remedy: String,
+}
+
+impl Wrong {
+    /// In words.
+    pub(super) fn of(&self, key: &str, value: &Value) -> String {
+        let remedy = &self.remedy;
+        match &self.entry {
+            Some(entry) => format!("{key}: the entry {entry} is not valid; give {remedy}"),
+            None => format!("{key} = {value} is not valid; give {remedy}"),
+        }
+    }
+}
+
+fn wrong(remedy: impl Into<String>) -> Wrong {
+    Wrong { entry: None, remedy: remedy.into() }
+}
+
+/// Writes the reader's value into the field, the key being the path in the file.
+macro_rules! keys {
+    ($($key:literal => $($field:ident).+ = $read:expr;)+) => {
+        &[$(($key, |config, value| {
+            let read: fn(&Value) -> Result<_, Wrong> = $read;
+            config.$($field).+ = read(value)?;
+            Ok(())
+        })),+]
+    };
+}
+
+/// Every key, in the order of the annotated file.
+pub(super) const KEYS: &[(&str, Setter)] = keys! {
+    "capture.interfaces" => capture.interfaces = interfaces;
+    "capture.filter" => capture.filter = filter;
+    "capture.snaplen" => capture.snaplen = |value| whole(value, 96..=262_144);
+    "capture.buffer_mib" => capture.buffer_mib = |value| whole(value, 1..=2_047);
+    "capture.promiscuous" => capture.promiscuous = truth;
+
+    "calls.record_all" => calls.record_all = truth;
+    "calls.rtp_timeout_s" => calls.rtp_timeout_ms = seconds;
+    "calls.hold_timeout_s" => calls.hold_timeout_ms = seconds;
+    "calls.setup_timeout_s" => calls.setup_timeout_ms = seconds;
+    "calls.dialog_timeout_s" => calls.dialog_timeout_ms = seconds;
+    "calls.bye_grace_ms" => calls.bye_grace_ms = |value| whole(value, 0..=10_000);
+    "calls.late_ms" => calls.late_ms = |value| whole(value, 20..=2_000);
+    "calls.max_calls" => calls.max_calls = |value| whole(value, 1..=1_000_000);
+    "calls.max_flows" => calls.max_flows = |value| whole(value, 1..=4_000_000);
+    "calls.max_candidates" => calls.max_candidates = |value| whole(value, 0..=1_000_000);
+    "calls.unannounced_after" => calls.unannounced_after = |value| whole(value, 0..=10_000);
+    "calls.hold_messages" => calls.hold_messages = truth;
+    "calls.tag_headers" => calls.tag_headers = |value| entries(value, HEADER, header);
+
+    "parties.dialed_number_header" => calls.parties.dialed_number_header = header_or_none;
+    "parties.reference_addresses" => calls.parties.reference_addresses = ranges;
+    "parties.reference_user_agents" => calls.parties.reference_user_agents = |value| {
+        entries(value, "a part of a User-Agent header, not empty", line)
+    };
+    "parties.domains" => calls.parties.domains = |value| {
+        entries(value, "a SIP domain or host, such as \"example.com\"", word)
+    };
+    "parties.extensions" => calls.parties.extensions = |value| {
+        let remedy = "digits with X for any digit and a final * for anything, such as \"1XXX\" or \
+                      \"0049*\", or a range of numbers of equal length, such as \"1000-1999\"";
+        entries(value, remedy, NumberPattern::parse)
+    };
+    "parties.lan" => calls.parties.lan = ranges;
+    "parties.request_uri_as_local_party" => calls.parties.request_uri_as_local_party = truth;
+    "parties.remote_party_header" => calls.parties.remote_party_header = header_or_none;
+    "parties.asserted_identity" => calls.parties.asserted_identity = truth;
+    "parties.display_names" => calls.parties.display_names = truth;
+
+    "tapes.folder" => tapes.folder = folder;
+    "tapes.naming" => tapes.naming = naming;
+    "tapes.stereo" => tapes.stereo = truth;
+    "tapes.min_duration_ms" => tapes.min_duration_ms = |value| whole(value, 0..=3_600_000);
+    "tapes.mode" => tapes.mode = mode;
+    "tapes.sync" => tapes.sync = truth;
+    "tapes.workers" => tapes.workers = |value| whole(value, 1..=64);
+    "tapes.backlog_mib" => tapes.backlog_mib = |value| whole(value, 1..=65_536);
+
+    "tracker.urls" => tracker.urls = urls;
+    "tracker.state_folder" => tracker.state_folder = folder;
+    "tracker.service" => tracker.service = name_or_none;
+    "tracker.hostname" => tracker.hostname = name_or_none;
+    "tracker.timeout_s" => tracker.timeout_s = |value| whole(value, 1..=300);
+
+    "doors.command" => doors.command = door;
+    "doors.events" => doors.events = door;
+
+    "log.level" => log_level = level;
+};
+
+fn whole<T: TryFrom<i64>>(value: &Value, range: RangeInclusive<i64>) -> Result<T, Wrong> {
+    let number = value.number().filter(|number| range.contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| wrong(format!("a whole number from {} to {}", range.start(), range.end())))
+}
+
+/// Seconds, as milliseconds.
+fn seconds(value: &Value) -> Result<u64, Wrong> {
+    let seconds: Result<u64, Wrong> = whole(value, 1..=DAY_S);
+    let seconds = seconds.map_err(|_| wrong(format!("whole seconds, from 1 to {DAY_S} (a day)")));
+    seconds.map(|seconds| seconds.saturating_mul(1_000))
+}
+
+fn truth(value: &Value) -> Result<bool, Wrong> {
+    value.bool().ok_or_else(|| wrong("true or false"))
+}
+
+/// Reads each entry of a list.
+fn entries<T>(
+    value: &Value,
+    remedy: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, Wrong> {
+    let list = value.list().ok_or_else(|| {
+        wrong(format!("a list in brackets, such as [\"a\", \"b\"]; each entry is {remedy}"))
+    })?;
+    if list.len() > MOST_ENTRIES {
+        return Err(wrong(format!("at most {MOST_ENTRIES} entries")));
+    }
+    let entry = |text: String| {
+        read(&text).ok_or_else(|| Wrong {
+            entry: Some(Value::Text(text).to_string()),
+            remedy: remedy.to_owned(),
+        })
+    };
+    list.into_iter().map(entry).collect()
+}
+
+/// Refuses a list that says something twice, `what` happens then.
+fn once(entries: &[String], same: fn(&str) -> String, what: &str) -> Result<(), Wrong> {
+    let mut seen = std::collections::BTreeSet::new();
+    match entries.iter().find(|entry| !seen.insert(same(entry))) {
+        Some(twice) => Err(Wrong {
+            entry: Some(Value::Text(twice.clone()).to_string()),
+            remedy: format!("it once only, {what} twice otherwise"),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Text without control characters that does not end in blanks and is not empty.
+fn line(text: &str) -> Option<String> {
+    let good = !text.is_empty() && text.len() <= NAME_BYTES && text.trim() == text;
+    (good && !text.contains(char::is_control)).then(|| text.to_owned())
+}
+
+/// A line without blanks.
+fn word(text: &str) -> Option<String> {
+    line(text).filter(|text| !text.contains(char::is_whitespace))
+}
+
+const HEADER: &str = "the name of a SIP header without its colon, such as \"X-Account\"";
+
+/// A token of RFC 3261.
+fn header(text: &str) -> Option<String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b);
+    word(text).filter(|text| text.bytes().all(token))
+}
+
+fn header_or_none(value: &Value) -> Result<String, Wrong> {
+    let read = |text: &str| if text.is_empty() { Some(String::new()) } else { header(text) };
+    value.text().and_then(read).ok_or_else(|| wrong(format!("{HEADER}, or \"\" for none")))
+}
+
+fn name_or_none(value: &Value) -> Result<String, Wrong> {
+    let read = |text: &str| if text.is_empty() { Some(String::new()) } else { word(text) };
+    value.text().and_then(read).ok_or_else(|| wrong("a name without blanks, or \"\" for our own"))
+}
+
+fn ranges(value: &Value) -> Result<Vec<IpRange>, Wrong> {
+    let remedy = "an address or a network, such as \"192.0.2.7\", \"10.0.0.0/8\" or \"fd00::/8\"";
+    entries(value, remedy, IpRange::parse)
+}
+
+fn interfaces(value: &Value) -> Result<Vec<String>, Wrong> {
+    let remedy = "the name of a network interface as `ip link` shows it, such as \"eth0\"";
+    let name = |text: &str| word(text).filter(|text| !text.contains('/'));
+    let names = entries(value, remedy, name)?;
+    once(&names, str::to_owned, "packets would be captured")?;
+    Ok(names)
+}
+
+/// What the text means depends on the interface, so it is compiled when that is opened.
+fn filter(value: &Value) -> Result<String, Wrong> {
+    let text = value.text().filter(|text| !text.contains('\0'));
+    text.map(str::to_owned).ok_or_else(|| {
+        wrong("a filter as of pcap-filter(7), such as \"net 10.0.0.0/8\", or \"\" for everything")
+    })
+}
+
+fn folder(value: &Value) -> Result<PathBuf, Wrong> {
+    let path = value.text().filter(|text| !text.is_empty() && !text.contains('\0'));
+    path.map(PathBuf::from).ok_or_else(|| wrong("the path of a folder"))
+}
+
+fn naming(value: &Value) -> Result<String, Wrong> {
+    let example = "a pattern such as \"[year]/[month]/[day]/[orkuid]\"";
+    let pattern = value.text().ok_or_else(|| wrong(example))?;
+    if pattern.len() > PATTERN_BYTES || pattern.contains(char::is_control) {
+        let remedy = format!("{example}, at most {PATTERN_BYTES} bytes, no control characters");
+        return Err(wrong(remedy));
+    }
+    match Naming::parse(pattern) {
+        Ok(_) => Ok(pattern.to_owned()),
+        Err(why) => Err(wrong(format!("{example}: {why}"))),
+    }
+}
+
+fn mode(value: &Value) -> Result<u32, Wrong> {
+    let digits = value.text().map(|text| text.strip_prefix("0o").unwrap_or(text));
+    let plain = digits.filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let mode = plain.and_then(|text| u32::from_str_radix(text, 8).ok());
+    mode.filter(|mode| mode & !MODE_BITS == 0 && mode & OWNER_BITS == OWNER_BITS).ok_or_else(|| {
+        wrong("permissions in octal, in quotes, from \"0600\" to \"0666\", such as \"0640\"")
+    })
+}
+
+fn urls(value: &Value) -> Result<Vec<String>, Wrong> {
+    let remedy = "the address of a tracker, http://host:port/orktrack, such as \
+                  \"http://127.0.0.1:8080/orktrack\" (https is not supported)";
+    let url = |text: &str| text.parse::<TrackerUrl>().ok().map(|_| text.to_owned());
+    let urls = entries(value, remedy, url)?;
+    let same = |text: &str| {
+        text.parse::<TrackerUrl>().map_or_else(|_| text.to_owned(), |url| url.to_string())
+    };
+    once(&urls, same, "the tracker would be told")?;
+    Ok(urls)
+}
+
+fn door(value: &Value) -> Result<Option<SocketAddr>, Wrong> {
+    match value.text() {
+        Some("") => Ok(None),
+        text => text.and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
+            wrong(
+                "an IP address and a port, such as \"127.0.0.1:59140\" or \"[::]:59140\", \
+                 or \"\" to close the door",
+            )
+        }),
+    }
+}
+
+fn level(value: &Value) -> Result<String, Wrong> {
+    let good =
+        |text: &&str| is_log_level(text) && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+    value.text().filter(good).map(str::to_owned).ok_or_else(|| {
+        wrong(
+            "error, warn, info, debug or trace, or directives such as \
+             \"info,orkaudio::track=debug\"",
+        )
+    })
+}

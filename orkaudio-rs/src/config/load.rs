@@ -1,0 +1,109 @@
+//! From the file, the environment and the command line to a [`Config`].
+//!
+//! Law: a later source outweighs an earlier one (file, environment, `--set`); every mistake is
+//! reported, with its place and a remedy; nothing runs on a configuration that has one.
+
+use super::{
+    Config, Mistake, Mistakes,
+    keys::{KEYS, Setter},
+};
+use orkbase::config::{Schema, Written};
+use std::{
+    ffi::OsString,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// Where the configuration is if nobody says.
+pub const DEFAULT_FILE: &str = "/etc/orkaudio/orkaudio.toml";
+/// Prefix of environment variables: `ORKAUDIO_LOG_LEVEL` is `log.level`.
+const PREFIX: &str = "ORKAUDIO_";
+/// Names the file, so it is not a key.
+const FILE_VARIABLE: &str = "ORKAUDIO_CONFIG";
+
+/// Where settings come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `--config`; if absent the file that `ORKAUDIO_CONFIG` names; if that is absent too,
+    /// [`DEFAULT_FILE`] if it is there.
+    pub file: Option<PathBuf>,
+    /// The environment; only `ORKAUDIO_` variables count.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `--set` arguments, `key=value`.
+    pub sets: Vec<String>,
+}
+
+/// Reads all sources.
+///
+/// # Errors
+/// Every mistake in any of them.
+pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let variable = sources.environment.iter().find(|(name, _)| name == FILE_VARIABLE);
+    let variable = variable.map(|(_, file)| Path::new(file)).filter(|file| *file != Path::new(""));
+    let file = match read_file(sources.file.as_deref().or(variable)) {
+        Ok(file) => file,
+        Err(mistake) => {
+            mistakes.0.push(mistake);
+            None
+        }
+    };
+    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
+    let schema = Schema { keys: &names, prefix: PREFIX, reserved: &[FILE_VARIABLE] };
+    let written = schema.read(file, &sources.environment, &sources.sets, &mut mistakes);
+    let config = mean(&written, &mut mistakes);
+    if mistakes.0.is_empty() { Ok(config) } else { Err(mistakes) }
+}
+
+/// The file's name and text.
+fn read_file(named: Option<&Path>) -> Result<Option<(String, String)>, Mistake> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(None),
+        Err(error) => Err(Mistake {
+            place: path.display().to_string(),
+            what: format!("cannot read the configuration: {error}; give another --config"),
+        }),
+    }
+}
+
+/// From what was written to what is meant.
+fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
+    let mut config = Config::default();
+    for Written { key, value, place } in written {
+        let done = match setter(key) {
+            Some(set) => set(&mut config, value).map_err(|wrong| wrong.of(key, value)),
+            None => Err(format!("there is no setting `{key}`")),
+        };
+        if let Err(what) = done {
+            mistakes.add(place, what);
+        }
+    }
+    if let (Some(command), Some(events)) = (config.doors.command, config.doors.events)
+        && are_one(command, events)
+    {
+        let last = written.iter().rfind(|setting| setting.key.starts_with("doors."));
+        let place = last.map_or("doors", |setting| setting.place.as_str());
+        mistakes.add(
+            place,
+            format!(
+                "doors.command = \"{command}\" and doors.events = \"{events}\" are one address; \
+                 give them different ports"
+            ),
+        );
+    }
+    config
+}
+
+fn setter(key: &str) -> Option<Setter> {
+    KEYS.iter().find(|(name, _)| *name == key).map(|(_, set)| *set)
+}
+
+/// Whether only one of two doors could be opened.
+fn are_one(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || everywhere)
+}

@@ -1,0 +1,248 @@
+//! Calls as text: what the core makes of them.
+
+use ork_tests::rehearse::{Rehearsal, rehearse, rehearse_with};
+use ork_tests::scenario::play;
+use orkbase::call::command::{Command, Target};
+use orkbase::call::settings::Settings;
+use orkbase::message::tape::KeepSide;
+
+fn run(text: &str) -> Rehearsal {
+    rehearse(&play(text).unwrap().frames, Settings::default())
+}
+
+/// Parties, direction, milliseconds and end of each tape, then the stages told.
+fn summary(got: &Rehearsal) -> String {
+    let tapes: Vec<String> = got
+        .tapes
+        .iter()
+        .map(|tape| {
+            let closing = tape.closing.as_ref().unwrap();
+            let message = &closing.message;
+            format!(
+                "{}>{} {} {}ms {}",
+                message.localparty,
+                message.remoteparty,
+                message.direction.as_str(),
+                closing.duration_ms,
+                closing.why.as_str()
+            )
+        })
+        .collect();
+    format!("{} | {}", tapes.join(", "), got.stages())
+}
+
+const UP: &str = "a->b INVITE pcmu; b->a 180; b->a 200; a->b ACK;";
+
+#[test]
+fn a_plain_call() {
+    let got = run(&format!("{UP} rtp 2s; a->b BYE; b->a 200"));
+    assert_eq!(summary(&got), "1001>1002 out 2008ms hungup | start stop");
+    let tape = got.only();
+    assert!(tape.level(0, 0, 2000) > 5000.0 && tape.level(1, 0, 2000) > 5000.0);
+    let legs = &tape.closing.as_ref().unwrap().legs;
+    assert!(legs.iter().all(|leg| leg.packets == 100 && leg.lost == 0 && leg.codec == "PCMU"));
+}
+
+#[test]
+fn hold_pauses_both_sides_and_is_told() {
+    let got = run(&format!(
+        "{UP} rtp 1s; a->b reINVITE sendonly; b->a 200 recvonly; a->b ACK; idle 5s; \
+         a->b reINVITE; b->a 200; a->b ACK; rtp 1s; a->b BYE"
+    ));
+    assert_eq!(got.stages(), "start hold resume stop");
+    let tape = got.only();
+    assert!((7000..7200).contains(&tape.ms()), "{}", tape.ms());
+    assert!(tape.level(0, 1500, 5500) < 1.0 && tape.level(0, 6200, 7000) > 5000.0);
+}
+
+#[test]
+fn calls_without_media_make_no_tape() {
+    for text in [
+        "a->b INVITE; b->a 180; a->b CANCEL; b->a 200; b->a 487; a->b ACK",
+        "a->b INVITE; b->a 486; a->b ACK",
+        "a->b INVITE; b->a 180; b->a 200; a->b ACK; idle 2s; a->b BYE; b->a 200",
+        "a->b OPTIONS; b->a 200",
+    ] {
+        let got = run(text);
+        assert_eq!((got.tapes.len(), got.told.len()), (0, 0), "{text}");
+    }
+}
+
+#[test]
+fn early_media_is_on_the_tape_from_its_first_packet() {
+    let got = run("a->b INVITE; b->a 183; rtp 1s b->a; b->a 200; a->b ACK; rtp 1s; a->b BYE");
+    assert_eq!(got.tapes.len(), 1);
+    let tape = got.only();
+    assert!(tape.level(1, 0, 1000) > 5000.0 && tape.level(0, 0, 1000) < 1.0);
+    assert!((2000..2100).contains(&tape.ms()), "{}", tape.ms());
+}
+
+#[test]
+fn media_that_overtakes_the_answer_is_not_lost() {
+    // The callee's audio towards the caller needs only the offer; the caller's needs the answer.
+    let got = run("a->b INVITE; rtp 500ms a->b b->a; b->a 200; a->b ACK; rtp 1s; a->b BYE");
+    let tape = got.only();
+    assert!(tape.level(0, 0, 500) > 5000.0 && tape.level(1, 0, 500) > 5000.0);
+    let legs = &tape.closing.as_ref().unwrap().legs;
+    assert!(legs.iter().all(|leg| leg.packets == 75 && leg.lost == 0), "{legs:?}");
+}
+
+#[test]
+fn an_answer_seen_before_its_invite() {
+    let got = run("b->a 200; a->b INVITE; a->b ACK; rtp 1s; a->b BYE");
+    assert_eq!(summary(&got), "1001>1002 out 1008ms hungup | start stop");
+}
+
+#[test]
+fn a_missing_invite_still_records() {
+    let got = run("b->a 200; a->b ACK; rtp 1s; a->b BYE");
+    assert_eq!(got.tapes.len(), 1);
+    assert_eq!(got.only().ms(), 1008);
+}
+
+#[test]
+fn a_missing_bye_ends_when_media_has_been_silent() {
+    let got = run(&format!("{UP} rtp 1s; idle 40s; c->d INVITE; d->c 486"));
+    assert_eq!(summary(&got), "1001>1002 out 1008ms silent | start stop");
+}
+
+#[test]
+fn retransmissions_change_nothing() {
+    let once = run(&format!("{UP} rtp 1s; a->b BYE; b->a 200"));
+    let twice = run(
+        "a->b INVITE pcmu; again; b->a 180; again; b->a 200; again; a->b ACK; rtp 1s; a->b BYE; again; b->a 200",
+    );
+    assert_eq!(summary(&once), summary(&twice));
+    assert_eq!(once.only().samples, twice.only().samples);
+}
+
+#[test]
+fn a_phone_behind_nat_sends_from_an_address_nobody_named() {
+    let got = run(&format!("a = 1001@192.168.1.11 nat=203.0.113.9; {UP} rtp 1s; a->b BYE"));
+    let tape = got.only();
+    assert!(tape.level(0, 0, 1000) > 5000.0 && tape.level(1, 0, 1000) > 5000.0);
+}
+
+#[test]
+fn the_next_call_on_the_same_ports_is_another_tape() {
+    let got = run(&format!("{UP} rtp 1s; a->b BYE; b->a 200; {UP} rtp 1s; a->b BYE; b->a 200"));
+    assert_eq!(
+        summary(&got),
+        "1001>1002 out 1008ms hungup, 1001>1002 out 1008ms hungup | start stop start stop"
+    );
+}
+
+#[test]
+fn loss_reorder_and_duplicates_are_counted_exactly() {
+    let played =
+        play(&format!("set loss=5% dup=3% reorder=4% seed=7; {UP} rtp 20s; a->b BYE")).unwrap();
+    let got = rehearse(&played.frames, Settings::default());
+    let legs = &got.only().closing.as_ref().unwrap().legs;
+    for stream in &played.calls[0].streams {
+        let leg = legs.iter().find(|leg| leg.ssrc == stream.ssrc).unwrap();
+        let want = (
+            u64::from(stream.packets - stream.lost),
+            u64::from(stream.lost),
+            u64::from(stream.duplicates),
+        );
+        assert_eq!((leg.packets, leg.lost, leg.duplicates), want);
+        assert_eq!(leg.gap_ms, u64::from(stream.lost) * 20);
+    }
+}
+
+#[test]
+fn reordering_and_duplicates_leave_the_same_samples() {
+    let plain = run(&format!("{UP} rtp 5s; a->b BYE"));
+    let mixed = run(&format!("set dup=5% reorder=10% seed=3; {UP} rtp 5s; a->b BYE"));
+    assert_eq!(plain.only().samples, mixed.only().samples);
+}
+
+#[test]
+fn dtmf_packets_never_reach_the_audio() {
+    let got = run(&format!("{UP} rtp 1s; dtmf a->b 5; rtp 1s; a->b BYE"));
+    let tape = got.only();
+    assert_eq!(tape.closing.as_ref().unwrap().legs[0].lost, 0);
+    assert!(tape.level(0, 1020, 1140) < 1.0, "{}", tape.level(0, 1020, 1140));
+}
+
+#[test]
+fn paused_audio_is_nowhere_and_record_resumes() {
+    let played = play(&format!("{UP} rtp 3s; a->b BYE")).unwrap();
+    let first = played.frames[0].0;
+    let (mut paused, mut resumed) = (false, false);
+    let got = rehearse_with(&played.frames, Settings::default(), &mut |tap, at| {
+        let party = || Target::Party("1002".to_owned());
+        if !paused && at.0 >= first + 1_000_000_000 {
+            paused = true;
+            assert_eq!(tap.handle_command(at, &Command::Pause(party())).matched, 1);
+        }
+        if !resumed && at.0 >= first + 2_000_000_000 {
+            resumed = true;
+            let reply = tap.handle_command(at, &Command::Record(party(), KeepSide::Both));
+            assert!(reply.orkuid.is_some());
+        }
+    });
+    let tape = got.only();
+    assert_eq!(got.stages(), "start update stop");
+    assert!(tape.level(0, 1000, 1900) < 1.0 && tape.level(1, 1000, 1900) < 1.0);
+    assert!(tape.level(0, 0, 900) > 5000.0 && tape.level(0, 2050, 2900) > 5000.0);
+}
+
+#[test]
+fn stop_ends_the_tape_and_record_begins_another() {
+    let played = play(&format!("{UP} rtp 3s; a->b BYE")).unwrap();
+    let first = played.frames[0].0;
+    let mut step = 0;
+    let got = rehearse_with(&played.frames, Settings::default(), &mut |tap, at| {
+        let call = || Target::NativeCallId(played.calls[0].call_id.clone());
+        if step == 0 && at.0 >= first + 1_000_000_000 {
+            step = 1;
+            let reply = tap.handle_command(at, &Command::Stop(call()));
+            assert!(reply.matched == 1 && reply.quality.packets > 90, "{reply:?}");
+        }
+        if step == 1 && at.0 >= first + 2_000_000_000 {
+            step = 2;
+            let reply = tap.handle_command(at, &Command::Record(call(), KeepSide::Both));
+            assert_eq!((reply.matched, reply.orkuid), (1, None));
+        }
+    });
+    assert_eq!(got.tapes.len(), 2);
+    assert_eq!(got.stages(), "start stop start stop");
+    assert!(got.tapes[0].opening.orkuid != got.tapes[1].opening.orkuid);
+    assert!(got.told[2].ondemand && got.tapes[1].ms() < 1100);
+}
+
+#[test]
+fn a_side_that_is_not_kept_is_silent() {
+    let played = play(&format!("{UP} rtp 2s; a->b BYE")).unwrap();
+    let mut asked = false;
+    let got = rehearse_with(&played.frames, Settings::default(), &mut |tap, at| {
+        let reply = (!asked).then(|| {
+            tap.handle_command(
+                at,
+                &Command::Record(Target::Party("1001".to_owned()), KeepSide::Local),
+            )
+        });
+        asked |= reply.is_some_and(|reply| reply.orkuid.is_some());
+    });
+    let tape = got.only();
+    assert!(tape.level(0, 100, 2000) > 5000.0 && tape.level(1, 100, 2000) < 1.0);
+}
+
+#[test]
+fn commands_that_match_nothing_say_so() {
+    let played = play("a->b INVITE; b->a 486").unwrap();
+    let got = rehearse_with(&played.frames, Settings::default(), &mut |tap, at| {
+        let reply = tap.handle_command(at, &Command::Pause(Target::Party("9999".to_owned())));
+        assert_eq!(reply.matched, 0);
+    });
+    assert!(got.tapes.is_empty());
+}
+
+#[test]
+fn on_demand_only_records_nothing_unasked() {
+    let settings = Settings { record_all: false, ..Settings::default() };
+    let got = rehearse(&play(&format!("{UP} rtp 1s; a->b BYE")).unwrap().frames, settings);
+    assert_eq!((got.tapes.len(), got.told.len()), (0, 0));
+    assert_eq!(got.counters.calls.rtp_unwanted, 100);
+}
