@@ -33,6 +33,8 @@ pub enum Verb {
     Run(RunArguments),
     /// Handle captures as a live interface would deliver them.
     Replay(ReplayArguments),
+    /// List every codec, and whether and how it is decoded on this machine.
+    Codecs,
     /// Show live calls and counters of the running recorder.
     Status(StatusArguments),
 }

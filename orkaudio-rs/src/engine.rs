@@ -9,7 +9,7 @@ use crate::tape::{
 };
 use foldhash::fast::RandomState;
 use orkbase::{
-    audio::block::Block,
+    audio::{block::Block, codec::DecoderSource},
     call::{
         command::{Command, Reply},
         output::{EndReason, Opening, Output, TapeId},
@@ -49,8 +49,10 @@ pub trait Listener: Send {
 }
 
 /// How the engine runs.
-#[derive(Clone, Debug)]
+#[expect(missing_debug_implementations, reason = "holds a decoder source")]
 pub struct EngineSettings {
+    /// What can be decoded.
+    pub decoders: Arc<dyn DecoderSource>,
     /// Calls.
     pub calls: Settings,
     /// Packets.
@@ -112,6 +114,7 @@ impl Engine {
         for number in 0..settings.workers.max(1) {
             let (jobs, incoming) = sync_channel(BATCHES);
             let worker = Worker::new(
+                Arc::clone(&settings.decoders),
                 Arc::clone(&tapes),
                 Arc::clone(&tape_counters),
                 finish_in.clone(),
@@ -126,9 +129,11 @@ impl Engine {
         threads.push(thread::Builder::new().name("finish".to_owned()).spawn(move || {
             finish::run(&tapes, &counters, &finish_out, &mut report);
         })?);
+        let mut tap = Tap::new(settings.calls, settings.limits, settings.seed);
+        tap.set_decoders(settings.decoders);
         let backlog_per_link = settings.backlog_bytes / links.len().max(1);
         Ok(Self {
-            tap: Tap::new(settings.calls, settings.limits, settings.seed),
+            tap,
             links,
             empties,
             listener,

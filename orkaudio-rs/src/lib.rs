@@ -3,6 +3,7 @@
 pub mod announce;
 pub mod capture;
 pub mod cli;
+pub mod codecs;
 pub mod config;
 pub mod engine;
 pub mod http;

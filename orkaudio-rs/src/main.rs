@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => run(arguments),
         Verb::Replay(arguments) => replay(arguments),
+        Verb::Codecs => write!(io::stdout(), "{}", orkaudio::codecs::table()).map_err(Failure::new),
         Verb::Status(arguments) => status::show(&arguments).map_err(Failure::new),
     };
     match done {

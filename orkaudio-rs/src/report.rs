@@ -22,7 +22,7 @@ pub fn tape(finished: &Finished) -> Value {
                 "side": leg.side.as_str(), "src": leg.source.to_string(), "dst": leg.destination.to_string(),
                 "ssrc": format!("0x{:08x}", leg.ssrc), "codec": leg.codec, "packets": leg.packets,
                 "lost": leg.lost, "late": leg.late, "duplicates": leg.duplicates,
-                "gap_ms": leg.gap_ms, "undecoded": leg.undecoded,
+                "gap_ms": leg.gap_ms, "undecoded": leg.undecoded, "unauthentic": leg.unauthentic,
             })
         })
         .collect();
@@ -32,7 +32,7 @@ pub fn tape(finished: &Finished) -> Value {
         "localentrypoint": message.localentrypoint, "direction": message.direction.as_str(),
         "start": closing.start.as_secs_f64(), "duration_ms": closing.duration_ms,
         "ended": closing.why.as_str(), "tags": message.tags, "legs": legs,
-        "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames, "damage": finished.damage,
+        "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames, "refused": finished.refused, "damage": finished.damage,
     });
     let (key, value) = match &finished.outcome {
         Outcome::Ready(path) => ("file", path.as_str()),
@@ -73,6 +73,7 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("rtp.unheard", c.rtp_unheard),
         ("rtp.undecoded", c.rtp_undecoded),
         ("rtp.foreign", c.rtp_foreign),
+        ("srtp.unauthentic", c.srtp_unauthentic),
         ("rtp.unwanted", c.rtp_unwanted),
         ("rtp.paused", c.rtp_paused),
         ("rtp.refused", c.rtp_refused),

@@ -1,12 +1,14 @@
 //! From the configuration to the engine's settings: what only the running system knows is added here.
 
-use crate::{config::Config, engine::EngineSettings, tape::worker::TapeSettings};
+use crate::{
+    codecs::Libraries, config::Config, engine::EngineSettings, tape::worker::TapeSettings,
+};
 use jiff::tz::TimeZone;
 use orkbase::{
     call::{naming::Naming, recording::HostFacts},
     packet::decoder::Limits,
 };
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 /// Files needed besides tapes: doors, trackers, database, logs.
 const OTHER_FILES: u64 = 1_024;
@@ -50,11 +52,14 @@ pub fn engine(
     calls.host = host_facts(config);
     // The pattern was checked when the configuration was read.
     calls.naming = Naming::parse(&config.tapes.naming).unwrap_or_default();
+    calls.tape_rate = config.tapes.rate;
     EngineSettings {
+        decoders: Arc::new(Libraries::default()),
         tapes: TapeSettings {
             root: folder,
             extension: calls.host.extension.clone(),
-            layout: config.tapes.layout(),
+            channels: if config.tapes.stereo { 2 } else { 1 },
+            late_ms: calls.late_ms,
             mode: config.tapes.mode,
             min_duration_ms: config.tapes.min_duration_ms,
             sync,

@@ -4,6 +4,7 @@
 //! here reads a clock or does I/O, so a capture replayed is a capture lived through.
 
 use crate::{
+    audio::codec::DecoderSource,
     call::{
         command::{Command, Reply},
         output::{EndReason, Output},
@@ -18,7 +19,7 @@ use crate::{
     time::Timestamp,
 };
 use foldhash::fast::RandomState;
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 /// Longest SIP message taken from a TCP stream.
 const MAX_SIP_BYTES: usize = 64 * 1024;
@@ -100,6 +101,11 @@ impl Tap {
             frames_fast: 0,
             next_due: Timestamp::default(),
         }
+    }
+
+    /// Lets `decoders` say what can be decoded, instead of our own alone.
+    pub fn set_decoders(&mut self, decoders: Arc<dyn DecoderSource>) {
+        self.core.board.set_decoders(decoders);
     }
 
     /// Takes in a frame.

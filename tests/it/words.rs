@@ -45,14 +45,7 @@ fn a_replay_reported_to_the_tracker_is_listed_once() {
 fn a_tracker_that_is_away_fails_the_replay_but_not_the_tapes() {
     let home = tempfile::tempdir().unwrap();
     let done = Command::new(program("orkaudio"))
-        .args([
-            "replay",
-            "--tracker",
-            "http://127.0.0.1:1/orktrack",
-            "--set",
-            "tracker.patience_s=1",
-            "--output",
-        ])
+        .args(["replay", "--tracker", "http://127.0.0.1:1/orktrack", "--patience", "1", "--output"])
         .arg(home.path())
         .arg(workspace("pcaps/mulaw.pcap"))
         .output()

@@ -104,6 +104,7 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
 
     "tapes.folder" => tapes.folder = folder;
     "tapes.naming" => tapes.naming = naming;
+    "tapes.rate" => tapes.rate = rate;
     "tapes.stereo" => tapes.stereo = truth;
     "tapes.min_duration_ms" => tapes.min_duration_ms = |value| whole(value, 0..=3_600_000);
     "tapes.mode" => tapes.mode = mode;
@@ -239,6 +240,18 @@ fn naming(value: &Value) -> Result<String, Wrong> {
         Ok(_) => Ok(pattern.to_owned()),
         Err(why) => Err(wrong(format!("{example}: {why}"))),
     }
+}
+
+/// Sample rates a tape may have.
+const RATES: [i64; 5] = [8_000, 16_000, 24_000, 32_000, 48_000];
+
+fn rate(value: &Value) -> Result<Option<u32>, Wrong> {
+    if value.text() == Some("native") {
+        return Ok(None);
+    }
+    let rate = value.number().filter(|rate| RATES.contains(rate));
+    let rate = rate.and_then(|rate| u32::try_from(rate).ok());
+    rate.map(Some).ok_or_else(|| wrong("\"native\", 8000, 16000, 24000, 32000 or 48000"))
 }
 
 fn mode(value: &Value) -> Result<u32, Wrong> {

@@ -8,7 +8,6 @@ mod tests;
 pub use load::{DEFAULT_FILE, Sources, load};
 pub use orkbase::config::{Mistake, Mistakes};
 
-use crate::tape::wav::Layout;
 use orkbase::call::{naming::DEFAULT_PATTERN, policy::PartyRules, settings::Settings};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -51,6 +50,8 @@ pub struct Tapes {
     pub folder: PathBuf,
     /// Naming pattern below it.
     pub naming: String,
+    /// Samples a second of every tape; `None` keeps the widest voice of each call.
+    pub rate: Option<u32>,
     /// Left local, right remote; otherwise both mixed to one channel.
     pub stereo: bool,
     /// Shorter tapes are thrown away, in milliseconds.
@@ -104,6 +105,7 @@ impl Default for Config {
             tapes: Tapes {
                 folder: PathBuf::from("/var/lib/orkaudio/audio"),
                 naming: DEFAULT_PATTERN.to_owned(),
+                rate: None,
                 stereo: true,
                 min_duration_ms: 0,
                 mode: 0o640,
@@ -121,13 +123,5 @@ impl Default for Config {
             doors: Doors { command: local(59_140), events: local(59_150) },
             log_level: "info".to_owned(),
         }
-    }
-}
-
-impl Tapes {
-    /// How samples lie in the files.
-    #[must_use]
-    pub const fn layout(&self) -> Layout {
-        Layout { rate: 8000, channels: if self.stereo { 2 } else { 1 } }
     }
 }

@@ -96,6 +96,7 @@ fn every_key_sets_its_own_field() {
         [tapes]
         folder = "/srv/tapes"
         naming = "[localparty]/[orkuid]"
+        rate = 16000
         stereo = false
         min_duration_ms = 9
         mode = "0600"
@@ -139,6 +140,7 @@ fn every_key_sets_its_own_field() {
         tapes: Tapes {
             folder: PathBuf::from("/srv/tapes"),
             naming: "[localparty]/[orkuid]".to_owned(),
+            rate: Some(16_000),
             stereo: false,
             min_duration_ms: 9,
             mode: 0o600,

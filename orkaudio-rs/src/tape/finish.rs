@@ -30,6 +30,8 @@ pub struct Finish {
     pub ending: Ending,
     /// Frames that could not be written.
     pub lost_frames: u64,
+    /// Payloads that their decoder refused.
+    pub refused: u64,
 }
 
 /// What became of a tape.
@@ -55,6 +57,8 @@ pub struct Finished {
     pub overrun_ms: u64,
     /// Frames that could not be written.
     pub lost_frames: u64,
+    /// Payloads that their decoder refused.
+    pub refused: u64,
     /// Why it is not whole, if it is not.
     pub damage: Option<String>,
     /// What became of it.
@@ -83,6 +87,7 @@ pub fn run(
                 order: finish.ending.order,
                 overrun_ms: finish.ending.overrun_ms,
                 lost_frames: finish.lost_frames,
+                refused: finish.refused,
                 damage,
                 outcome,
             });

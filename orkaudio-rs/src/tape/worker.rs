@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use orkbase::{
     audio::{
         block::Block,
+        codec::DecoderSource,
         tape::{Scratch, TapeAudio},
     },
     call::output::{Closing, Opening, TapeId},
@@ -36,8 +37,10 @@ pub struct TapeSettings {
     pub root: PathBuf,
     /// Extension of finished tapes, with its dot.
     pub extension: String,
-    /// Stereo, or mixed to mono.
-    pub layout: Layout,
+    /// 2 for stereo, 1 for both sides mixed.
+    pub channels: u16,
+    /// Packets may be late by this much, in milliseconds.
+    pub late_ms: u64,
     /// Permissions of new files.
     pub mode: u32,
     /// Shorter tapes are thrown away, in milliseconds.
@@ -103,12 +106,14 @@ pub struct TapeCounters {
 
 struct Tape {
     audio: TapeAudio,
+    rate: u32,
     file: Result<TapeFile, io::Error>,
 }
 
 /// Owns the tapes given to it.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "holds a decoder source")]
 pub struct Worker {
+    decoders: Arc<dyn DecoderSource>,
     settings: Arc<TapeSettings>,
     counters: Arc<TapeCounters>,
     finish: SyncSender<Finish>,
@@ -119,12 +124,13 @@ impl Worker {
     /// A worker that hands closed tapes to `finish` and emptied blocks to `empties`.
     #[must_use]
     pub const fn new(
+        decoders: Arc<dyn DecoderSource>,
         settings: Arc<TapeSettings>,
         counters: Arc<TapeCounters>,
         finish: SyncSender<Finish>,
         empties: SyncSender<Vec<Vec<u8>>>,
     ) -> Self {
-        Self { settings, counters, finish, empties }
+        Self { decoders, settings, counters, finish, empties }
     }
 
     /// Works until nobody gives it jobs any more.
@@ -140,7 +146,7 @@ impl Worker {
                         tapes.insert(opening.tape, tape);
                     }
                     Job::Audio(block) => {
-                        if let Some(Tape { audio, file }) = tapes.get_mut(&block.tape) {
+                        if let Some(Tape { audio, file, .. }) = tapes.get_mut(&block.tape) {
                             let mut nowhere = Nowhere;
                             let sink: &mut dyn orkbase::audio::tape::PcmSink = match file {
                                 Ok(file) => file,
@@ -158,7 +164,7 @@ impl Worker {
                     }
                     Job::Close(ending) => {
                         let tape = tapes.remove(&ending.closing.tape);
-                        self.close(tape, *ending);
+                        self.close(tape, *ending, &mut scratch);
                     }
                 }
             }
@@ -168,14 +174,15 @@ impl Worker {
     }
 
     fn open(&self, opening: &Opening) -> Tape {
-        let audio = TapeAudio::new(self.settings.layout.rate);
+        let decoders = Arc::clone(&self.decoders);
+        let audio = TapeAudio::with(opening.rate, self.settings.late_ms, decoders);
         let file = self.create(opening);
         if let Err(error) = &file {
             self.counters.open_failed.fetch_add(1, Ordering::Relaxed);
             let path = self.settings.root.join(&opening.path);
             tracing::error!(orkuid = %opening.orkuid, path = %path.display(), %error, "cannot create a tape: its audio is lost");
         }
-        Tape { audio, file }
+        Tape { audio, rate: opening.rate, file }
     }
 
     fn create(&self, opening: &Opening) -> io::Result<TapeFile> {
@@ -193,12 +200,13 @@ impl Worker {
             (b"ISFT", concat!("orkaudio ", env!("CARGO_PKG_VERSION"))),
             (b"ICMT", &message),
         ];
+        let layout = Layout { rate: opening.rate, channels: self.settings.channels };
         for number in 0..NAMES {
             let path = self.name(&opening.path, number);
             if path.exists() {
                 continue;
             }
-            let made = TapeFile::create(&path, self.settings.layout, &info, self.settings.mode);
+            let made = TapeFile::create(&path, layout, &info, self.settings.mode);
             match made {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made,
@@ -215,14 +223,20 @@ impl Worker {
         self.settings.root.join(format!("{path}{suffix}{}", self.settings.extension))
     }
 
-    fn close(&self, tape: Option<Tape>, ending: Ending) {
-        let Some(Tape { file, audio }) = tape else { return };
+    fn close(&self, tape: Option<Tape>, ending: Ending, scratch: &mut Scratch) {
+        let Some(Tape { mut file, mut audio, rate }) = tape else { return };
+        match &mut file {
+            Ok(file) => audio.finish(scratch, file),
+            Err(_) => audio.finish(scratch, &mut Nowhere),
+        }
+        let refused = audio.refused();
         let mut lost_frames = 0;
         let (file, error) = match file {
             Ok(file) => {
                 lost_frames = file.lost_frames;
                 self.counters.lost_frames.fetch_add(lost_frames, Ordering::Relaxed);
-                let bytes = file.frames() * self.settings.layout.frame_bytes();
+                let layout = Layout { rate, channels: self.settings.channels };
+                let bytes = file.frames() * layout.frame_bytes();
                 self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
                 if let Some(error) = file.failure() {
                     self.counters.write_failed.fetch_add(1, Ordering::Relaxed);
@@ -235,7 +249,7 @@ impl Worker {
                 (None::<ClosedTape>, Some(error.to_string()))
             }
         };
-        let finish = Finish { file, error, ending, lost_frames };
+        let finish = Finish { file, error, ending, lost_frames, refused };
         if self.finish.send(finish).is_err() {
             tracing::error!("the finishing thread is gone: a tape keeps its .part name");
         }

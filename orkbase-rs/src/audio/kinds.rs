@@ -1,18 +1,16 @@
 //! What a payload format is to the recorder: audio it can decode, an event, or neither.
 
-use crate::{rtp::timeline::TICKS_PER_SAMPLE_8K, signal::Format};
+use super::codec::Codec;
+use crate::signal::Format;
 
 /// How a format is treated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Decoded to audio.
-    Audio {
-        /// Audio length of one payload byte in ticks of 1/48000 s; 0 when only timestamps tell.
-        ticks_per_byte: i64,
-    },
+    /// Audio of a codec we know.
+    Audio(Codec),
     /// Telephone events, comfort noise: known, never heard.
     Event,
-    /// No decoder.
+    /// A format we do not know.
     Unknown,
 }
 
@@ -21,13 +19,12 @@ pub enum Kind {
 pub fn kind(format: Option<&Format>) -> Kind {
     let Some(format) = format else { return Kind::Unknown };
     let is = |name: &str| format.name.eq_ignore_ascii_case(name);
-    if is("PCMU") || is("PCMA") {
-        return Kind::Audio { ticks_per_byte: TICKS_PER_SAMPLE_8K };
-    }
     if is("telephone-event") || is("CN") || is("tone") || is("cisco-cpc") {
         return Kind::Event;
     }
-    Kind::Unknown
+    let fmtp = format.parameters.as_deref();
+    Codec::named(&format.name, format.clock_rate, format.channels, fmtp)
+        .map_or(Kind::Unknown, Kind::Audio)
 }
 
 /// Payload types that audio uses: RFC 3551 static audio and the dynamic range.
@@ -41,6 +38,7 @@ pub const fn may_be_audio(payload_type: u8) -> bool {
 pub fn static_format(payload_type: u8) -> Option<Format> {
     let (name, clock_rate) = match payload_type {
         0 => ("PCMU", 8000),
+        2 => ("G726-32", 8000),
         3 => ("GSM", 8000),
         4 => ("G723", 8000),
         5 => ("DVI4", 8000),
@@ -50,7 +48,7 @@ pub fn static_format(payload_type: u8) -> Option<Format> {
         9 => ("G722", 8000),
         10 | 11 => ("L16", 44_100),
         12 => ("QCELP", 8000),
-        13 => ("CN", 8000),
+        13 | 19 => ("CN", 8000),
         14 => ("MPA", 90_000),
         15 => ("G728", 8000),
         16 => ("DVI4", 11_025),

@@ -4,5 +4,7 @@ pub mod block;
 pub mod codec;
 pub mod g711;
 pub mod kinds;
+pub mod leg;
 pub mod red;
+pub mod resample;
 pub mod tape;

@@ -9,17 +9,17 @@
 
 use super::{
     block::{News, Record, Records},
+    codec::{BuiltIn, DecoderSource},
     g711::{self, Law},
+    leg::{Leg as Ordered, Placed},
 };
-use crate::{
-    call::party::Side,
-    rtp::timeline::{TICKS_PER_MILLI, TICKS_PER_SEC},
-};
+use crate::rtp::timeline::{TICKS_PER_MILLI, TICKS_PER_SEC};
+use std::{fmt, sync::Arc};
 
 /// A side that has been silent this long no longer holds back what is final.
 const SILENT: i64 = 100 * TICKS_PER_MILLI;
-/// A longer hole than this is left to the file (it reads as silence): half a second of 8 kHz.
-const HOLE: i64 = 4_000;
+/// A longer hole than this is left to the file (it reads as silence), in milliseconds.
+const HOLE_MS: i64 = 500;
 /// Drift correction moves a packet by a sample; the packet is stretched to fit up to this many.
 const STRETCH: i64 = 3;
 /// Longest audio taken from one record, in samples: 255 ms of 48 kHz.
@@ -36,31 +36,45 @@ pub trait PcmSink {
     fn patch(&mut self, at: u64, channel: usize, samples: &[i16]);
 }
 
-#[derive(Debug)]
-enum Codec {
+/// How the payloads of a codec number are handled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// Straight into the window: no state, no conversion.
     G711(Law),
-    Unknown,
+    /// In order, by [`Ordered`].
+    Ordered,
 }
 
 #[derive(Debug)]
 struct Leg {
     channel: usize,
-    codecs: Vec<Codec>,
-    /// Order number and end of the last record, in samples.
+    ways: Vec<Way>,
+    /// Order number and end of the last G.711 record, in samples.
     last: Option<(u32, i64)>,
+    ordered: Option<Box<Ordered>>,
 }
 
 /// The samples of one tape that are not final yet, and what is needed to make more.
-#[derive(Debug)]
 pub struct TapeAudio {
     rate: i64,
+    hold: i64,
+    source: Arc<dyn DecoderSource>,
     legs: Vec<Leg>,
-    /// First frame of `window`.
+    /// First frame of the window.
     base: i64,
     /// Frames from `base`; kept between blocks only as far as they are not final.
     tail: Vec<Frame>,
     /// Last written frame of each channel.
     ends: [i64; 2],
+}
+
+impl fmt::Debug for TapeAudio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TapeAudio")
+            .field("rate", &self.rate)
+            .field("legs", &self.legs)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Memory that one worker lends to each tape in turn.
@@ -72,16 +86,30 @@ pub struct Scratch {
 }
 
 impl TapeAudio {
-    /// A tape of `rate` frames a second.
+    /// A tape of `rate` frames a second, decoded by our own decoders.
     #[must_use]
-    pub const fn new(rate: u32) -> Self {
-        Self { rate: rate as i64, legs: Vec::new(), base: 0, tail: Vec::new(), ends: [0, 0] }
+    pub fn new(rate: u32) -> Self {
+        Self::with(rate, 200, Arc::new(BuiltIn))
+    }
+
+    /// A tape of `rate` frames a second, decoded by `source`; packets may be late by `late_ms`.
+    #[must_use]
+    pub fn with(rate: u32, late_ms: u64, source: Arc<dyn DecoderSource>) -> Self {
+        let rate = i64::from(rate);
+        let hold = i64::try_from(late_ms).unwrap_or(0) * TICKS_PER_MILLI;
+        Self { rate, hold, source, legs: Vec::new(), base: 0, tail: Vec::new(), ends: [0, 0] }
     }
 
     /// Frames from the start to the end of the last audio.
     #[must_use]
     pub fn frames(&self) -> u64 {
         u64::try_from(self.ends[0].max(self.ends[1])).unwrap_or(0)
+    }
+
+    /// Payloads that no decoder could read.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.legs.iter().filter_map(|leg| leg.ordered.as_ref()).map(|leg| leg.refused).sum()
     }
 
     fn learn(&mut self, news: &News) {
@@ -91,21 +119,29 @@ impl TapeAudio {
                 if let Some(known) = self.legs.get_mut(usize::from(*leg)) {
                     known.channel = channel;
                 } else if self.legs.len() == usize::from(*leg) {
-                    self.legs.push(Leg { channel, codecs: Vec::new(), last: None });
+                    let leg = Leg { channel, ways: Vec::new(), last: None, ordered: None };
+                    self.legs.push(leg);
                 }
             }
             News::Codec { leg, slot, name, .. } => {
                 let Some(leg) = self.legs.get_mut(usize::from(*leg)) else { return };
-                let codec = match name.to_ascii_uppercase().as_str() {
-                    "PCMU" => Codec::G711(Law::Mu),
-                    "PCMA" => Codec::G711(Law::A),
-                    _ => Codec::Unknown,
+                let is = |law: &str| self.rate == 8000 && name.eq_ignore_ascii_case(law);
+                let way = if is("PCMU") {
+                    Way::G711(Law::Mu)
+                } else if is("PCMA") {
+                    Way::G711(Law::A)
+                } else {
+                    let rate = u32::try_from(self.rate).unwrap_or(8000);
+                    let ordered =
+                        leg.ordered.get_or_insert_with(|| Box::new(Ordered::new(rate, self.hold)));
+                    ordered.learn(news, &*self.source);
+                    Way::Ordered
                 };
-                while leg.codecs.len() <= usize::from(*slot) {
-                    leg.codecs.push(Codec::Unknown);
+                while leg.ways.len() <= usize::from(*slot) {
+                    leg.ways.push(Way::Ordered);
                 }
-                if let Some(known) = leg.codecs.get_mut(usize::from(*slot)) {
-                    *known = codec;
+                if let Some(known) = leg.ways.get_mut(usize::from(*slot)) {
+                    *known = way;
                 }
             }
         }
@@ -128,12 +164,67 @@ impl TapeAudio {
         for record in Records::new(bytes) {
             self.handle_record(&record, scratch, sink);
         }
+        self.ordered(scratch, sink, &mut |leg, put| leg.settle(until, put));
         self.settle(until, scratch, sink);
+    }
+
+    /// Takes in that nothing comes any more.
+    pub fn finish(&mut self, scratch: &mut Scratch, sink: &mut dyn PcmSink) {
+        scratch.window.clear();
+        scratch.window.extend_from_slice(&self.tail);
+        self.ordered(scratch, sink, &mut |leg, put| leg.finish(put));
+        self.settle(0, scratch, sink);
+    }
+
+    /// Lets every leg that decodes in order do something, and places what comes of it.
+    fn ordered(
+        &mut self,
+        scratch: &mut Scratch,
+        sink: &mut dyn PcmSink,
+        act: &mut dyn FnMut(&mut Ordered, &mut dyn FnMut(Placed, &[i16])),
+    ) {
+        for index in 0..self.legs.len() {
+            let Some(leg) = self.legs.get_mut(index) else { return };
+            let channel = leg.channel;
+            let Some(mut ordered) = leg.ordered.take() else { continue };
+            act(&mut ordered, &mut |placed, samples| {
+                self.put_fitted(placed, channel, samples, scratch, sink);
+            });
+            if let Some(leg) = self.legs.get_mut(index) {
+                leg.ordered = Some(ordered);
+            }
+        }
+    }
+
+    fn put_fitted(
+        &mut self,
+        placed: Placed,
+        channel: usize,
+        samples: &[i16],
+        scratch: &mut Scratch,
+        sink: &mut dyn PcmSink,
+    ) {
+        let samples = match placed.fit {
+            Some(length) if length != samples.len() => {
+                stretch(samples, i64::try_from(length).unwrap_or(0), &mut scratch.stretched);
+                scratch.stretched.as_slice()
+            }
+            _ => samples,
+        };
+        let end = placed.at + i64::try_from(samples.len()).unwrap_or(0);
+        if let Some(known) = self.ends.get_mut(channel) {
+            *known = (*known).max(end);
+        }
+        self.put(placed.at, channel, samples, &mut scratch.window, sink);
     }
 
     #[inline]
     fn sample_of(&self, tick: i64) -> i64 {
-        if self.rate == 8000 { tick.div_euclid(6) } else { tick * self.rate / TICKS_PER_SEC }
+        if self.rate == 8000 {
+            tick.div_euclid(6)
+        } else {
+            (tick * self.rate).div_euclid(TICKS_PER_SEC)
+        }
     }
 
     fn handle_record(
@@ -143,14 +234,27 @@ impl TapeAudio {
         sink: &mut dyn PcmSink,
     ) {
         let at = self.sample_of(record.tick);
-        let Some(leg) = self.legs.get_mut(usize::from(record.leg)) else { return };
+        let index = usize::from(record.leg);
+        let Some(leg) = self.legs.get_mut(index) else { return };
+        let way = leg.ways.get(usize::from(record.slot)).copied();
         if record.void {
             leg.last = leg.last.map(|(_, end)| (record.order, end));
+        }
+        if leg.ordered.is_some()
+            && (record.void || way != Some(Way::G711(Law::Mu)) && way != Some(Way::G711(Law::A)))
+        {
+            let channel = leg.channel;
+            let Some(mut ordered) = leg.ordered.take() else { return };
+            ordered.handle(record, &mut |placed, samples| {
+                self.put_fitted(placed, channel, samples, scratch, sink);
+            });
+            if let Some(leg) = self.legs.get_mut(index) {
+                leg.ordered = Some(ordered);
+            }
             return;
         }
         let channel = leg.channel;
-        let Some(Codec::G711(law)) = leg.codecs.get(usize::from(record.slot)) else { return };
-        let law = *law;
+        let (false, Some(Way::G711(law))) = (record.void, way) else { return };
         let payload = record.payload.get(..MAX_SAMPLES).unwrap_or(record.payload);
         let length = i64::try_from(payload.len()).unwrap_or(0);
         let follows = |(order, end): (u32, i64)| (order.wrapping_add(1) == record.order, at - end);
@@ -220,7 +324,7 @@ impl TapeAudio {
         sink: &mut dyn PcmSink,
     ) -> &'w mut [Frame] {
         let have = i64::try_from(window.len()).unwrap_or(i64::MAX);
-        if at - self.base > have + HOLE {
+        if at - self.base > have + HOLE_MS * self.rate / 1000 {
             sink.write(u64::try_from(self.base).unwrap_or(0), window);
             window.clear();
             self.base = at;
@@ -248,13 +352,6 @@ impl TapeAudio {
         self.tail.extend_from_slice(window.get(keep..).unwrap_or_default());
         self.base = done;
     }
-
-    /// The legs' channels, for reports.
-    #[must_use]
-    pub fn sides(&self) -> Vec<Side> {
-        let side = |leg: &Leg| if leg.channel == 0 { Side::Local } else { Side::Remote };
-        self.legs.iter().map(side).collect()
-    }
 }
 
 /// Makes `samples` as long as `length` by linear interpolation: no click, a pitch change of at most
@@ -279,7 +376,7 @@ fn stretch(samples: &[i16], length: i64, out: &mut Vec<i16>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::block::append;
+    use crate::{audio::block::append, call::party::Side};
 
     #[derive(Default, Debug, PartialEq)]
     struct Memory(Vec<Frame>);

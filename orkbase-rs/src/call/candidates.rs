@@ -183,7 +183,15 @@ mod tests {
     use super::*;
 
     fn rtp(sequence: u16) -> RtpPacket<'static> {
-        RtpPacket { marker: false, payload_type: 0, sequence, timestamp: 0, ssrc: 1, payload: &[] }
+        RtpPacket {
+            marker: false,
+            payload_type: 0,
+            sequence,
+            timestamp: 0,
+            ssrc: 1,
+            packet: &[],
+            payload: &[],
+        }
     }
 
     #[test]

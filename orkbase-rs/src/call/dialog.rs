@@ -4,7 +4,7 @@
 
 use super::party::Role;
 use crate::{
-    signal::{Flow, Format, Media, Name, Offer, Security, Signal},
+    signal::{Flow, Format, Media, Name, Offer, SdesKey, Security, Signal},
     time::Timestamp,
 };
 use std::net::SocketAddr;
@@ -288,6 +288,24 @@ impl Dialog {
             known.iter().find(|format| format.payload_type == payload_type)
         };
         of(sender.other()).or_else(|| of(sender))
+    }
+
+    /// The callee's first choice of codec, once it has chosen.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Format> {
+        self.formats.get(Role::Callee.index())?.first()
+    }
+
+    /// SRTP keys that signalling showed, those of `sender` first (RFC 4568 §5.1.2: each side announces
+    /// the key that it sends with); `None` when nobody showed any.
+    #[must_use]
+    pub fn keys(&self, sender: Role) -> Option<Vec<&SdesKey>> {
+        let of = |role: Role| match self.security.get(role.index()) {
+            Some(Security::Sdes(keys)) => keys.as_slice(),
+            Some(Security::Clear | Security::Dtls) | None => &[],
+        };
+        let keys: Vec<&SdesKey> = of(sender).iter().chain(of(sender.other())).collect();
+        (!keys.is_empty()).then_some(keys)
     }
 
     /// Encryption of what `sender` sends, as far as either side announced it.

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     audio::{
         block::{self, BLOCK_BYTES, News, RECORD_HEADER, Record},
+        codec::DecoderSource,
         kinds::{self, Kind},
     },
     message::tape::KeepSide,
@@ -24,7 +25,7 @@ use crate::{
         sequence::Arrival,
         timeline::{TICKS_PER_MILLI, TICKS_PER_SEC, ticks_from_nanos},
     },
-    signal::Format,
+    signal::{Format, SdesKey},
     time::Timestamp,
 };
 use std::net::SocketAddr;
@@ -228,10 +229,50 @@ impl Switchboard {
         let ready = rtp.payload_type == stream.payload_type
             && stream.active
             && call.recording.as_ref().is_some_and(|r| r.tape == stream.tape && !r.paused);
-        if !ready && !self.prepare(at, owner, rtp) {
-            return;
+        let mut encrypted = stream.srtp.is_some();
+        if !ready {
+            if !self.prepare(at, owner, rtp) {
+                return;
+            }
+            encrypted = self.is_encrypted(owner);
         }
-        self.place(at, owner, rtp, extended, arrival);
+        if encrypted {
+            self.decrypt_and_place(at, owner, rtp, extended, arrival);
+        } else {
+            self.place(at, owner, rtp, extended, arrival);
+        }
+    }
+
+    fn is_encrypted(&self, owner: FlowOwner) -> bool {
+        let stream =
+            self.call(owner.call).and_then(|call| call.streams.get(usize::from(owner.stream)));
+        stream.is_some_and(|stream| stream.srtp.is_some())
+    }
+
+    /// The same for SRTP: what cannot be authenticated is counted and kept from the tape.
+    #[cold]
+    fn decrypt_and_place(
+        &mut self,
+        at: Timestamp,
+        owner: FlowOwner,
+        rtp: &RtpPacket<'_>,
+        extended: u64,
+        arrival: Arrival,
+    ) {
+        let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
+        let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
+        let Some(srtp) = stream.srtp.as_mut() else { return };
+        let mut plain = std::mem::take(&mut self.plain);
+        if srtp.unprotect(rtp.packet, &mut plain).is_ok() {
+            let rtp = RtpPacket { payload: &plain, ..*rtp };
+            self.place(at, owner, &rtp, extended, arrival);
+        } else {
+            stream.unauthentic += 1;
+            stream.undecoded += 1;
+            stream.last_at = at;
+            self.counters.srtp_unauthentic += 1;
+        }
+        self.plain = plain;
     }
 
     /// Puts a packet on its call's timeline and into the block.
@@ -251,12 +292,12 @@ impl Switchboard {
         let Some(recording) = call.recording.as_mut() else { return };
         let now = ticks_from_nanos(at.nanos_since(call.epoch.unwrap_or(at)));
         stream.last_at = at;
-        let (ticks_per_byte, slot) = match stream.meaning {
-            Meaning::Audio { slot, ticks_per_byte } => (ticks_per_byte, Some(slot)),
+        let slot = match stream.meaning {
+            Meaning::Audio { slot, .. } => Some(slot),
             Meaning::Undecodable => {
                 stream.undecoded += 1;
                 self.counters.rtp_undecoded += 1;
-                (0, None)
+                None
             }
             Meaning::Event | Meaning::Foreign | Meaning::Unknown => {
                 return Self::void(stream, recording, extended, now);
@@ -284,17 +325,13 @@ impl Switchboard {
                 return;
             }
         };
-        let length = if ticks_per_byte > 0 {
-            i64::try_from(rtp.payload.len()).unwrap_or(0) * ticks_per_byte
-        } else {
-            stream.frame
-        };
+        let length = stream.length(rtp.payload);
         let first = stream.end == i64::MIN;
         match arrival {
             Arrival::Next | Arrival::Ahead if first => {}
             Arrival::Next => {
                 let frame = tick - (stream.end - stream.frame);
-                if ticks_per_byte == 0 && frame > 0 && frame <= TICKS_PER_SEC / 4 {
+                if frame > 0 && frame <= TICKS_PER_SEC / 4 {
                     stream.frame = frame;
                 }
             }
@@ -382,7 +419,7 @@ impl Switchboard {
             self.counters.rtp_unwanted += 1;
             return false;
         }
-        learn(call, index, rtp.payload_type);
+        learn(call, index, rtp.payload_type, &*self.decoders);
         let Some(stream) = call.streams.get_mut(index) else { return false };
         if stream.meaning == Meaning::Foreign {
             self.counters.rtp_foreign += 1;
@@ -502,7 +539,7 @@ const fn keeps(keep: KeepSide, local: bool) -> bool {
 }
 
 /// Looks up what a payload type means on a stream and makes it the current one.
-fn learn(call: &mut Call, index: usize, payload_type: u8) {
+fn learn(call: &mut Call, index: usize, payload_type: u8, source: &dyn DecoderSource) {
     let Some(stream) = call.streams.get_mut(index) else { return };
     let format = call.dialog.format(stream.role, payload_type);
     let name = |format: Option<&Format>| {
@@ -511,7 +548,12 @@ fn learn(call: &mut Call, index: usize, payload_type: u8) {
     let announced = call.dialog.is_signalled();
     let fallback = kinds::static_format(payload_type);
     let format = format.or(fallback.as_ref());
-    let encrypted = call.dialog.is_encrypted(stream.role);
+    let keys = call.dialog.keys(stream.role);
+    if let Some(keys) = &keys {
+        offer_keys(stream, keys);
+    }
+    // Encrypted and no key was ever on the wire (DTLS-SRTP), or none that we can use.
+    let locked = call.dialog.is_encrypted(stream.role) && stream.srtp.is_none();
     let known = stream.codec(payload_type).filter(|codec| {
         format.is_none_or(|f| codec.name == f.name && codec.clock_rate == f.clock_rate)
     });
@@ -523,10 +565,14 @@ fn learn(call: &mut Call, index: usize, payload_type: u8) {
         let meaning = match (format, kinds::kind(format)) {
             (None, _) if announced => Meaning::Foreign,
             (_, Kind::Event) => Meaning::Event,
-            (_, Kind::Audio { ticks_per_byte }) if !encrypted && slots < MAX_SLOTS => {
-                Meaning::Audio { slot: u8::try_from(slots).unwrap_or(0), ticks_per_byte }
+            (Some(f), Kind::Audio(codec))
+                if !locked
+                    && slots < MAX_SLOTS
+                    && source.decoder(codec, f.parameters.as_deref()).is_some() =>
+            {
+                Meaning::Audio { slot: u8::try_from(slots).unwrap_or(0), format: codec }
             }
-            (_, Kind::Audio { .. } | Kind::Unknown) => Meaning::Undecodable,
+            (_, Kind::Audio(_) | Kind::Unknown) => Meaning::Undecodable,
         };
         let codec = Codec {
             payload_type,
@@ -550,6 +596,19 @@ fn learn(call: &mut Call, index: usize, payload_type: u8) {
     stream.meaning = meaning;
     if matches!(meaning, Meaning::Audio { .. } | Meaning::Undecodable) {
         stream.timeline.set_clock_rate(clock_rate);
+    }
+}
+
+/// Lets a stream try the keys that signalling showed; keys it has already are not tried twice.
+fn offer_keys(stream: &mut Stream, keys: &[&SdesKey]) {
+    let candidates = stream.srtp.get_or_insert_default();
+    for key in keys {
+        // A suite we do not know may stand beside one we do.
+        let usable = candidates.offer(&key.suite, &key.inline).is_ok();
+        stream.keys_refused += u32::from(!usable);
+    }
+    if candidates.is_empty() {
+        stream.srtp = None;
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Opening {
     pub start: Timestamp,
     /// Path below the audio folder, without extension.
     pub path: String,
+    /// Samples a second.
+    pub rate: u32,
     /// The `start` message, as told.
     pub message: TapeMessage,
 }
@@ -109,4 +111,6 @@ pub struct LegReport {
     pub gap_ms: u64,
     /// Packets that could not be turned into audio: codec unknown, or encrypted.
     pub undecoded: u64,
+    /// Of them, SRTP packets whose authentication failed.
+    pub unauthentic: u64,
 }

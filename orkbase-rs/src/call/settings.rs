@@ -30,6 +30,8 @@ pub struct Settings {
     pub block_ms: u64,
     /// A packet older than this is too late for the tape.
     pub late_ms: u64,
+    /// Samples a second of every tape; `None` keeps the widest voice of each call.
+    pub tape_rate: Option<u32>,
     /// Most calls at once.
     pub max_calls: usize,
     /// Most media flows at once.
@@ -65,6 +67,7 @@ impl Default for Settings {
             // With the time a packet may be late this stays under the promised second.
             block_ms: 700,
             late_ms: 200,
+            tape_rate: None,
             max_calls: 30_000,
             max_flows: 200_000,
             max_candidates: 2_000,

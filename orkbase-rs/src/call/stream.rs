@@ -5,9 +5,11 @@ use super::{
     party::{Role, Side},
 };
 use crate::{
+    audio::codec::Codec as AudioCodec,
     rtp::{
         sequence::Sequence,
-        timeline::{TICKS_PER_SAMPLE_8K, Timeline, millis_from_ticks},
+        srtp::candidates::Candidates,
+        timeline::{TICKS_PER_SAMPLE_8K, TICKS_PER_SEC, Timeline, millis_from_ticks},
     },
     time::Timestamp,
 };
@@ -25,8 +27,8 @@ pub enum Meaning {
     Audio {
         /// Codec number on the stream.
         slot: u8,
-        /// Length of the audio in ticks for each payload byte; 0 when only timestamps tell.
-        ticks_per_byte: i64,
+        /// Which codec.
+        format: AudioCodec,
     },
     /// Audio that cannot be decoded: codec unknown or encrypted.
     Undecodable,
@@ -54,7 +56,6 @@ pub struct Codec {
 }
 
 /// One SSRC of one party.
-#[derive(Debug)]
 pub struct Stream {
     /// Who sends it.
     pub role: Role,
@@ -102,8 +103,21 @@ pub struct Stream {
     pub late: u64,
     /// Audio packets that could not be decoded.
     pub undecoded: u64,
+    /// Decrypts what it sends, when signalling showed keys.
+    pub srtp: Option<Box<Candidates>>,
+    /// Keys that could not be used: suite unknown or malformed.
+    pub keys_refused: u32,
+    /// Packets whose SRTP authentication failed.
+    pub unauthentic: u64,
     /// Packets that came while another stream of the same party was heard.
     pub unheard: u64,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut stream = f.debug_struct("Stream");
+        stream.field("role", &self.role).field("ssrc", &self.ssrc).finish_non_exhaustive()
+    }
 }
 
 impl Stream {
@@ -134,7 +148,24 @@ impl Stream {
             longest_gap: 0,
             late: 0,
             undecoded: 0,
+            srtp: None,
+            keys_refused: 0,
+            unauthentic: 0,
             unheard: 0,
+        }
+    }
+
+    /// How long a payload lasts, in ticks of the timeline.
+    #[inline]
+    #[must_use]
+    pub fn length(&self, payload: &[u8]) -> i64 {
+        let Meaning::Audio { format, .. } = self.meaning else { return self.frame };
+        if matches!(format, AudioCodec::Pcmu | AudioCodec::Pcma) {
+            return i64::try_from(payload.len()).unwrap_or(0) * TICKS_PER_SAMPLE_8K;
+        }
+        match format.ticks_in(payload) {
+            0 => self.frame,
+            ticks => i64::from(ticks) * TICKS_PER_SEC / i64::from(format.clock_rate()),
         }
     }
 
@@ -175,6 +206,7 @@ impl Stream {
             duplicates: self.sequence.duplicates(),
             gap_ms: millis_from_ticks(self.gap),
             undecoded: self.undecoded,
+            unauthentic: self.unauthentic,
         }
     }
 }

@@ -14,9 +14,14 @@ use super::{
     recording::Recording,
     session::{Call, Wanted},
     settings::Settings,
+    stream::Meaning,
 };
 use crate::{
-    audio::block::BLOCK_BYTES,
+    audio::{
+        block::BLOCK_BYTES,
+        codec::{BuiltIn, DecoderSource},
+        kinds::{Kind, kind},
+    },
     ids::{OrkUid, TrackingIds},
     message::tape::{KeepSide, Stage},
     rtp::timeline::{TICKS_PER_SEC, millis_from_ticks, ticks_from_nanos},
@@ -27,6 +32,7 @@ use foldhash::fast::RandomState;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
+    sync::Arc,
 };
 
 /// Calls are looked over this often, in milliseconds of packet time.
@@ -61,6 +67,8 @@ pub struct Counters {
     pub rtp_unheard: u64,
     /// Audio packets that cannot be decoded (codec unknown, or encrypted).
     pub rtp_undecoded: u64,
+    /// SRTP packets whose authentication failed.
+    pub srtp_unauthentic: u64,
     /// RTP packets of payload types that nobody announced.
     pub rtp_foreign: u64,
     /// RTP packets after their call had ended, or while nobody wanted it.
@@ -80,7 +88,6 @@ pub struct Counters {
 }
 
 /// All calls on the wire.
-#[derive(Debug)]
 pub struct Switchboard {
     pub(super) settings: Settings,
     pub(super) calls: Vec<Option<Call>>,
@@ -97,6 +104,15 @@ pub struct Switchboard {
     next_sweep: Timestamp,
     pub(super) counters: Counters,
     live: usize,
+    pub(super) decoders: Arc<dyn DecoderSource>,
+    /// Room for a decrypted payload.
+    pub(super) plain: Vec<u8>,
+}
+
+impl std::fmt::Debug for Switchboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Switchboard").field("live", &self.live).finish_non_exhaustive()
+    }
 }
 
 impl Switchboard {
@@ -120,7 +136,14 @@ impl Switchboard {
             next_sweep: Timestamp::default(),
             counters: Counters::default(),
             live: 0,
+            decoders: Arc::new(BuiltIn),
+            plain: Vec::new(),
         }
+    }
+
+    /// Lets `decoders` say what can be decoded, instead of our own alone.
+    pub fn set_decoders(&mut self, decoders: Arc<dyn DecoderSource>) {
+        self.decoders = decoders;
     }
 
     /// What was counted so far.
@@ -476,6 +499,7 @@ impl Switchboard {
         } else {
             decide_bare(&self.settings.parties, people.source, people.destination)
         };
+        let rate = self.settings.tape_rate.unwrap_or_else(|| native_rate(call));
         let orkuid = OrkUid::new(at, &self.settings.zone, tracking_id);
         let facts = super::naming::NameFacts {
             orkuid: &orkuid,
@@ -517,7 +541,7 @@ impl Switchboard {
         let message = recording.message(Stage::Start, &self.settings.host, &call.dialog.call_id);
         call.recording = Some(recording);
         self.counters.tapes_opened += 1;
-        let opening = Opening { tape, orkuid, start: at, path, message: message.clone() };
+        let opening = Opening { tape, orkuid, start: at, path, rate, message: message.clone() };
         self.outputs.push_back(Output::Opened(Box::new(opening)));
         self.outputs.push_back(Output::Told(Box::new(message)));
     }
@@ -588,6 +612,25 @@ impl Switchboard {
         self.free.push(slot);
         self.live -= 1;
     }
+}
+
+/// Samples a second that keep the widest voice of a call: of the streams heard so far, and of what
+/// the callee chose.
+fn native_rate(call: &Call) -> u32 {
+    let heard = call.streams.iter().filter_map(|stream| match stream.meaning {
+        Meaning::Audio { format, .. } => Some(format.sample_rate()),
+        Meaning::Unknown | Meaning::Undecodable | Meaning::Event | Meaning::Foreign => None,
+    });
+    let chosen = match kind(call.dialog.chosen()) {
+        Kind::Audio(codec) => Some(codec.sample_rate()),
+        Kind::Event | Kind::Unknown => None,
+    };
+    let widest = heard.chain(chosen).max().unwrap_or(8_000);
+    // Odd rates (11,025 and the like) are converted up to the next common one.
+    [8_000, 16_000, 24_000, 32_000, 48_000]
+        .into_iter()
+        .find(|rate| *rate >= widest)
+        .unwrap_or(48_000)
 }
 
 /// The streams of a tape that is over are of no further use.

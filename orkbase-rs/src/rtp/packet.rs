@@ -15,6 +15,8 @@ pub struct RtpPacket<'a> {
     pub timestamp: u32,
     /// Synchronisation source.
     pub ssrc: u32,
+    /// The whole packet, for decryption.
+    pub packet: &'a [u8],
     /// Media bytes without padding, CSRCs and header extension.
     pub payload: &'a [u8],
 }
@@ -49,6 +51,7 @@ impl<'a> RtpPacket<'a> {
             sequence: u16::from_be_bytes([s0, s1]),
             timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
             ssrc: u32::from_be_bytes([r0, r1, r2, r3]),
+            packet: bytes,
             payload,
         })
     }

@@ -339,6 +339,7 @@ fn the_journal_tells_which_tapes_were_open() {
         orkuid: orkbase::ids::OrkUid::parse(recid).unwrap(),
         start: orkbase::time::Timestamp(1),
         path: format!("2026/11/21/02/{recid}"),
+        rate: 8_000,
         message: message(recid, Stage::Start),
     };
     let (reporter, handle) = Reporter::start(config.clone()).unwrap();

@@ -50,8 +50,62 @@ impl<C: Core> Decoder for Concealed<C> {
     }
 }
 
-/// What was heard last, and how long ago that is.
-struct Concealer {
+/// Deals out what a codec makes up in frames of its own for lost audio, in any length asked for;
+/// silence after one second without a packet.
+#[derive(Clone, Debug)]
+pub struct Filler {
+    /// Samples a second.
+    second: usize,
+    /// Made up and not yet asked for.
+    spare: Vec<i16>,
+    /// Samples given since the last real one.
+    lost: usize,
+}
+
+impl Filler {
+    /// For audio of `rate` samples a second.
+    #[must_use]
+    pub fn new(rate: u32) -> Self {
+        let second = usize::try_from(rate).unwrap_or(8_000);
+        Self { second, spare: Vec::new(), lost: 0 }
+    }
+
+    /// Real audio is back: what is left over of the last made-up frame belongs nowhere.
+    pub fn heard(&mut self) {
+        self.spare.clear();
+        self.lost = 0;
+    }
+
+    /// Appends exactly `samples`. `more` is told how many are missing and appends a frame or so;
+    /// where it appends nothing the rest is silence.
+    pub fn fill(
+        &mut self,
+        samples: usize,
+        out: &mut Vec<i16>,
+        mut more: impl FnMut(usize, &mut Vec<i16>),
+    ) {
+        let end = out.len().saturating_add(samples);
+        let audible = samples.min(self.second.saturating_sub(self.lost));
+        let audible_end = out.len().saturating_add(audible);
+        self.lost = self.lost.saturating_add(samples);
+        out.append(&mut self.spare);
+        while out.len() < audible_end {
+            let before = out.len();
+            more(audible_end - before, out);
+            if out.len() <= before {
+                break;
+            }
+        }
+        if out.len() > audible_end {
+            self.spare = out.split_off(audible_end);
+        }
+        out.resize(end, 0);
+    }
+}
+
+/// The last pitch period of what was heard, repeated and fading, in place of lost audio.
+#[derive(Clone, Debug)]
+pub struct Concealer {
     /// Samples in one millisecond, rounded down; at least 8.
     ms: usize,
     /// Newest last; always full, of zeros at first.
@@ -72,14 +126,16 @@ const FADE_TO_MS: usize = 60;
 const RETURN_MS: usize = 4;
 
 impl Concealer {
-    fn new(rate: u32) -> Self {
+    /// For audio of `rate` samples a second; silent until something was heard.
+    #[must_use]
+    pub fn new(rate: u32) -> Self {
         let ms = usize::try_from(rate / 1_000).unwrap_or(8).clamp(8, 48);
         let longest = LONGEST_MS * ms;
         Self { ms, history: vec![0; longest * 3 + longest / 4].into(), lost: 0, period: longest }
     }
 
     /// Takes note of real audio, blending its head with a repetition still sounding.
-    fn heard(&mut self, fresh: &mut [i16]) {
+    pub fn heard(&mut self, fresh: &mut [i16]) {
         if self.lost > 0 && self.lost < FADE_TO_MS * self.ms {
             let blend = RETURN_MS * self.ms;
             for (n, sample) in fresh.iter_mut().take(blend).enumerate() {
@@ -97,7 +153,8 @@ impl Concealer {
         }
     }
 
-    fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) {
+    /// Appends exactly `samples`; silence from 60 ms on.
+    pub fn conceal(&mut self, samples: usize, out: &mut Vec<i16>) {
         if self.lost == 0 && samples > 0 {
             self.period = self.find_period();
         }

@@ -1,11 +1,13 @@
 //! How long a payload lasts, from its length and its frame headers alone.
 //!
 //! Law: for every codec decoded here, ticks equal the samples `decode` gives (half of them for
-//! G.722), and 0 where it refuses. The others are timed so that their packets find their place.
+//! G.722), and 0 where it refuses. The others are timed so that their packets find their place,
+//! and a decoder from elsewhere gives as many samples.
 
-use super::{Codec, dvi4, gsm};
+use super::frames::{self, AmrFormat};
+use super::{Codec, dvi4, gsm, opus};
 
-pub(super) fn ticks_in(codec: Codec, payload: &[u8]) -> Option<u32> {
+pub(super) fn ticks_in(codec: Codec, payload: &[u8]) -> u32 {
     let len = payload.len();
     let ticks = match codec {
         Codec::Pcmu | Codec::Pcma | Codec::G722 => len,
@@ -16,42 +18,25 @@ pub(super) fn ticks_in(codec: Codec, payload: &[u8]) -> Option<u32> {
         Codec::ComfortNoise { .. } => 0,
         // 10 ms in 10 bytes; a silence descriptor of 2 may end the packet (RFC 3551 4.5.6).
         Codec::G729 => (len / 10 + usize::from(len % 10 == 2)) * 80,
-        Codec::G723 => g723_frames(payload) * 240,
+        Codec::G723 => frames::g723(payload).count() * frames::G723_SAMPLES,
         Codec::Ilbc { mode } => ilbc_ticks(mode, len),
-        Codec::Opus => opus_ticks(payload).unwrap_or(0),
+        Codec::Opus => opus::ticks(payload).unwrap_or(0),
         Codec::Amr { wide, octet_aligned } => {
-            amr_frames(payload, octet_aligned) * if wide { 320 } else { 160 }
+            let format = AmrFormat { wide, octet_aligned, checksums: false };
+            format.count(payload) * format.samples()
         }
-        Codec::Speex { .. } => return None,
+        Codec::Speex { rate } => {
+            let band = frames::SpeexBand::of(rate);
+            band.count(payload) * band.samples()
+        }
     };
-    u32::try_from(ticks).ok()
+    u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
-/// G.723.1: the two low bits of a frame's first byte say how long it is (RFC 3551 4.5.3).
-fn g723_frames(mut payload: &[u8]) -> usize {
-    let mut frames = 0;
-    while let Some(first) = payload.first() {
-        let size = match first & 3 {
-            0 => 24,
-            1 => 20,
-            2 => 4,
-            _ => 1,
-        };
-        let Some(rest) = payload.get(size..) else { break };
-        payload = rest;
-        frames += 1;
-    }
-    frames
-}
-
-/// iLBC: the length tells the mode where it can, for the fmtp is often missing or wrong.
+/// iLBC: as many whole frames as there are.
 fn ilbc_ticks(mode: u8, len: usize) -> usize {
-    let twenty = match (len.is_multiple_of(38), len.is_multiple_of(50)) {
-        (true, false) => true,
-        (false, true) => false,
-        (true, true) | (false, false) => mode == 20,
-    };
-    if twenty { len / 38 * 160 } else { len / 50 * 240 }
+    let frame = frames::ilbc(mode, len);
+    len / frame.bytes() * frame.samples()
 }
 
 /// `mode=` of iLBC; 30 when nothing is said (RFC 3952).
@@ -67,46 +52,8 @@ pub(super) fn octet_aligned(fmtp: Option<&str>) -> bool {
         || parameter(fmtp, "interleaving").is_some()
 }
 
-/// Opus: configuration and frame count of the TOC byte, at 48 kHz (RFC 6716 section 3.1); more
-/// than 120 ms is forbidden.
-fn opus_ticks(payload: &[u8]) -> Option<usize> {
-    let &toc = payload.first()?;
-    let frame = match toc >> 3 {
-        config @ 0..=11 => [480, 960, 1920, 2880].get(usize::from(config & 3)).copied()?,
-        config @ 12..=15 => [480, 960].get(usize::from(config & 1)).copied()?,
-        config => [120, 240, 480, 960].get(usize::from(config & 3)).copied()?,
-    };
-    let frames = match toc & 3 {
-        0 => 1,
-        1 | 2 => 2,
-        _ => usize::from(payload.get(1)? & 0x3f),
-    };
-    Some(frame * frames).filter(|&ticks| ticks <= 5_760)
-}
-
-/// AMR: entries of the table of contents (RFC 4867 sections 4.3 and 4.4).
-fn amr_frames(payload: &[u8], octet_aligned: bool) -> usize {
-    if octet_aligned {
-        let Some((_request, table)) = payload.split_first() else { return 0 };
-        let more = table.iter().take_while(|&&entry| entry & 0x80 != 0).count();
-        return if more < table.len() { more + 1 } else { 0 };
-    }
-    // Four bits of mode request, then six bits an entry: "another follows", type, quality.
-    let bit = |at: usize| payload.get(at / 8).map(|&byte| byte >> (7 - at % 8) & 1);
-    let mut frames = 0;
-    let mut at = 4;
-    while let Some(more) = bit(at) {
-        frames += 1;
-        if more == 0 {
-            return frames;
-        }
-        at += 6;
-    }
-    0
-}
-
 /// The value of one `name=value` of an fmtp.
-fn parameter<'a>(fmtp: Option<&'a str>, name: &str) -> Option<&'a str> {
+pub(super) fn parameter<'a>(fmtp: Option<&'a str>, name: &str) -> Option<&'a str> {
     fmtp?.split(';').find_map(|field| {
         let (key, value) = field.split_once('=')?;
         key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
@@ -124,7 +71,7 @@ mod tests {
             _ => 8_000,
         };
         let codec = Codec::named(name, rate, 1, fmtp).unwrap();
-        assert_eq!(codec.ticks_in(payload), Some(ticks), "{name} {payload:02x?}");
+        assert_eq!(codec.ticks_in(payload), ticks, "{name} {payload:02x?}");
     }
 
     #[test]
@@ -144,7 +91,6 @@ mod tests {
         check("AMR", None, &[0b1111_1011, 0b1100_1111, 0], 320);
         check("AMR-WB", None, &[0b1111_0000, 0], 320);
         check("AMR", None, &[0xff; 3], 0);
-        assert_eq!(Codec::Speex { rate: 8_000 }.ticks_in(&[0; 20]), None);
     }
 
     #[test]

@@ -2,18 +2,23 @@
 //!
 //! Law: a decoder is a pure state machine over one stream. Any bytes give samples or a
 //! [`DecodeError`]; on an error nothing was appended and the state is as before. The output of
-//! [`Decoder::decode`] is bounded by the payload's length, at most five samples a byte.
+//! [`Decoder::decode`] is bounded: five samples for each byte of the payload, for Opus 120 ms a
+//! packet. Codecs that are not ours to write come from a [`DecoderSource`].
 //! Not here: which payload type means which codec (SDP), placing packets on a timeline, mixing.
 
 mod cn;
 mod conceal;
 mod duration;
 mod dvi4;
+pub mod frames;
 mod g711;
 mod g722;
 mod g726;
 mod gsm;
 mod l16;
+mod opus;
+
+pub use conceal::{Concealer, Filler};
 
 use std::fmt;
 
@@ -31,9 +36,35 @@ pub trait Decoder: Send {
     /// When no whole frame is in `payload`; `out` is then unchanged.
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<usize, DecodeError>;
 
-    /// Appends exactly `samples` in place of lost audio: the last pitch period, fading, and
-    /// silence from 60 ms on. The caller bounds `samples`.
+    /// Appends exactly `samples` in place of lost audio: what the codec itself makes up, or else
+    /// the last pitch period, fading to silence at 60 ms. The caller bounds `samples`.
     fn conceal(&mut self, samples: usize, out: &mut Vec<i16>);
+
+    /// As [`Self::conceal`], for a gap that ends where the payload `next` begins: some packets
+    /// carry a coarser copy of the frame before them (Opus in-band FEC). `next` itself is decoded
+    /// afterwards as always.
+    fn conceal_with_next(&mut self, next: &[u8], samples: usize, out: &mut Vec<i16>) {
+        let _no_copy = next;
+        self.conceal(samples, out);
+    }
+}
+
+/// Where decoders come from: the core has its own, a program may have more.
+pub trait DecoderSource: Send + Sync {
+    /// A fresh decoder for a stream of `codec` under the format parameters `fmtp`, or `None` when
+    /// there is none. Its [`Decoder::sample_rate`] is [`Codec::sample_rate`], and a payload gives
+    /// as many samples as [`Codec::ticks_in`] says.
+    fn decoder(&self, codec: Codec, fmtp: Option<&str>) -> Option<Box<dyn Decoder>>;
+}
+
+/// The decoders of this crate alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BuiltIn;
+
+impl DecoderSource for BuiltIn {
+    fn decoder(&self, codec: Codec, _fmtp: Option<&str>) -> Option<Box<dyn Decoder>> {
+        codec.decoder()
+    }
 }
 
 /// Why a payload gave no audio.
@@ -101,25 +132,25 @@ pub enum Codec {
         /// Samples a second.
         rate: u32,
     },
-    /// G.729, A and AB: known for its timing, not decoded here.
+    /// G.729, A and AB: timed here, decoded elsewhere ([`DecoderSource`]).
     G729,
-    /// G.723.1: known for its timing, not decoded here.
+    /// G.723.1: timed here, decoded elsewhere ([`DecoderSource`]).
     G723,
-    /// Internet low bitrate codec: known for its timing, not decoded here.
+    /// Internet low bitrate codec: timed here, decoded elsewhere ([`DecoderSource`]).
     Ilbc {
         /// Milliseconds a frame, 20 or 30.
         mode: u8,
     },
-    /// Opus: known for its timing, not decoded here.
+    /// Opus: any bandwidth and frame length, at 48 kHz.
     Opus,
-    /// AMR, narrow or wide: known for its timing, not decoded here.
+    /// AMR, narrow or wide: timed here, decoded elsewhere ([`DecoderSource`]).
     Amr {
         /// AMR-WB at 16 kHz.
         wide: bool,
         /// `octet-align=1` was agreed (RFC 4867).
         octet_aligned: bool,
     },
-    /// Speex: neither timed nor decoded here.
+    /// Speex: timed here, decoded elsewhere ([`DecoderSource`]).
     Speex {
         /// Samples a second.
         rate: u32,
@@ -267,14 +298,13 @@ impl Codec {
     }
 
     /// How long a payload lasts, in ticks of [`Self::clock_rate`]: what [`Decoder::decode`] would
-    /// give, known without decoding. 0 for comfort noise and for payloads without a whole frame;
-    /// `None` when only the codec itself can tell.
+    /// give, known without decoding. 0 for comfort noise and for payloads without a whole frame.
     #[must_use]
-    pub fn ticks_in(self, payload: &[u8]) -> Option<u32> {
+    pub fn ticks_in(self, payload: &[u8]) -> u32 {
         duration::ticks_in(self, payload)
     }
 
-    /// A fresh decoder, or `None` when this codec is not decoded here.
+    /// A fresh decoder of our own, or `None` when this codec is decoded elsewhere.
     #[must_use]
     pub fn decoder(self) -> Option<Box<dyn Decoder>> {
         use conceal::Concealed;
@@ -289,17 +319,15 @@ impl Codec {
             Self::Dvi4 { rate } => Box::new(Concealed::new(dvi4::Dvi4::new(rate))),
             Self::Gsm => Box::new(gsm::Gsm::new()),
             Self::ComfortNoise { rate } => Box::new(cn::ComfortNoise::new(rate)),
-            Self::G729
-            | Self::G723
-            | Self::Ilbc { .. }
-            | Self::Opus
-            | Self::Amr { .. }
-            | Self::Speex { .. } => return None,
+            Self::Opus => Box::new(opus::Opus::new()?),
+            Self::G729 | Self::G723 | Self::Ilbc { .. } | Self::Amr { .. } | Self::Speex { .. } => {
+                return None;
+            }
         })
     }
 }
 
-/// A fresh decoder for an rtpmap encoding name, or `None` when we have none.
+/// A fresh decoder of our own for an rtpmap encoding name, or `None` when we have none.
 #[must_use]
 pub fn decoder_for(
     name: &str,
@@ -310,8 +338,7 @@ pub fn decoder_for(
     Codec::named(name, clock_rate, channels, fmtp)?.decoder()
 }
 
-/// How long a payload lasts in RTP ticks; `None` when the codec is unknown or cannot be timed
-/// from outside.
+/// How long a payload lasts in RTP ticks; `None` when the codec is unknown.
 #[must_use]
 pub fn samples_in(
     name: &str,
@@ -320,7 +347,7 @@ pub fn samples_in(
     fmtp: Option<&str>,
     payload: &[u8],
 ) -> Option<u32> {
-    Codec::named(name, clock_rate, channels, fmtp)?.ticks_in(payload)
+    Some(Codec::named(name, clock_rate, channels, fmtp)?.ticks_in(payload))
 }
 
 /// One line of the list that `orkaudio codecs` prints.
@@ -343,10 +370,9 @@ pub struct CodecInfo {
 pub enum Decoded {
     /// The recorder itself.
     BuiltIn,
-    /// Nobody in this build; packets are timed and can be kept as they came.
-    TimedOnly,
-    /// Nobody in this build, and only the codec knows how long a packet lasts.
-    No,
+    /// A [`DecoderSource`] that knows it; without one packets are timed and can be kept as they
+    /// came.
+    Elsewhere,
 }
 
 /// Every codec we know by name.
@@ -391,8 +417,8 @@ const fn own(name: &'static str, rates: &'static [u32], note: &'static str) -> C
     CodecInfo { name, rates, any_rate: false, decoded: Decoded::BuiltIn, note }
 }
 
-const fn timed(name: &'static str, rates: &'static [u32], note: &'static str) -> CodecInfo {
-    CodecInfo { name, rates, any_rate: false, decoded: Decoded::TimedOnly, note }
+const fn elsewhere(name: &'static str, rates: &'static [u32], note: &'static str) -> CodecInfo {
+    CodecInfo { name, rates, any_rate: false, decoded: Decoded::Elsewhere, note }
 }
 
 const CATALOGUE: &[CodecInfo] = &[
@@ -430,19 +456,13 @@ const CATALOGUE: &[CodecInfo] = &[
         decoded: Decoded::BuiltIn,
         note: "comfort noise, level only",
     },
-    timed("G729", &[8_000], "with Annex A and B"),
-    timed("G723", &[8_000], "G.723.1"),
-    timed("iLBC", &[8_000], "20 and 30 ms"),
-    timed("opus", &[48_000], ""),
-    timed("AMR", &[8_000], "octet-aligned and bandwidth-efficient"),
-    timed("AMR-WB", &[16_000], "octet-aligned and bandwidth-efficient"),
-    CodecInfo {
-        name: "speex",
-        rates: &[8_000, 48_000],
-        any_rate: true,
-        decoded: Decoded::No,
-        note: "8, 16 or 32 kHz",
-    },
+    own("opus", &[48_000], "any bandwidth, 2.5 to 120 ms, stereo mixed to one; in-band FEC"),
+    elsewhere("G729", &[8_000], "with Annex A and B"),
+    elsewhere("G723", &[8_000], "G.723.1"),
+    elsewhere("iLBC", &[8_000], "20 and 30 ms"),
+    elsewhere("AMR", &[8_000], "octet-aligned and bandwidth-efficient"),
+    elsewhere("AMR-WB", &[16_000], "octet-aligned and bandwidth-efficient"),
+    elsewhere("speex", &[8_000, 16_000, 32_000], "narrow, wide and ultra-wide"),
 ];
 
 /// The nearest 16-bit sample.
