@@ -29,6 +29,9 @@ pub struct Placed {
     pub fit: Option<usize>,
 }
 
+/// Where decoded samples go.
+pub type Put<'a> = &'a mut dyn FnMut(Placed, &[i16]);
+
 #[derive(Debug)]
 struct Waiting {
     order: u32,
@@ -105,7 +108,7 @@ impl Leg {
     }
 
     /// Takes in a record; what can be decoded now goes to `put`.
-    pub fn handle(&mut self, record: &Record<'_>, put: &mut dyn FnMut(Placed, &[i16])) {
+    pub fn handle(&mut self, record: &Record<'_>, put: Put<'_>) {
         if record.anew || self.next.is_none() {
             self.give_up_all(put);
             self.end_run(put);
@@ -146,7 +149,7 @@ impl Leg {
     }
 
     /// Decodes what has waited behind a hole that is filled now.
-    fn catch_up(&mut self, put: &mut dyn FnMut(Placed, &[i16])) {
+    fn catch_up(&mut self, put: Put<'_>) {
         while self.waiting.first().is_some_and(|first| Some(first.order) == self.next) {
             let w = self.waiting.remove(0);
             self.take(w.order, w.tick, w.slot, w.void, &w.payload, put);
@@ -154,26 +157,26 @@ impl Leg {
     }
 
     /// Time has come to `until` ticks: holes that cannot be filled any more are given up.
-    pub fn settle(&mut self, until: i64, put: &mut dyn FnMut(Placed, &[i16])) {
+    pub fn settle(&mut self, until: i64, put: Put<'_>) {
         while self.waiting.first().is_some_and(|first| first.tick < until - self.hold) {
             self.give_up_first(put);
         }
     }
 
     /// Nothing comes any more.
-    pub fn finish(&mut self, put: &mut dyn FnMut(Placed, &[i16])) {
+    pub fn finish(&mut self, put: Put<'_>) {
         self.give_up_all(put);
         self.end_run(put);
     }
 
-    fn give_up_all(&mut self, put: &mut dyn FnMut(Placed, &[i16])) {
+    fn give_up_all(&mut self, put: Put<'_>) {
         while !self.waiting.is_empty() {
             self.give_up_first(put);
         }
     }
 
     /// Gives up the hole before the first that waits.
-    fn give_up_first(&mut self, put: &mut dyn FnMut(Placed, &[i16])) {
+    fn give_up_first(&mut self, put: Put<'_>) {
         let Some(first) = self.waiting.first() else { return };
         let (tick, order) = (first.tick, first.order);
         let hole = tick - self.end;
@@ -189,13 +192,7 @@ impl Leg {
         self.catch_up(put);
     }
 
-    fn conceal(
-        &mut self,
-        ticks: i64,
-        whole: bool,
-        next: &[u8],
-        put: &mut dyn FnMut(Placed, &[i16]),
-    ) {
+    fn conceal(&mut self, ticks: i64, whole: bool, next: &[u8], put: Put<'_>) {
         let Some(current) = self.current else { return };
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == current) else { return };
         let Some(decoder) = slot.decoder.as_mut() else { return };
@@ -211,15 +208,7 @@ impl Leg {
         self.place(tick, put);
     }
 
-    fn take(
-        &mut self,
-        order: u32,
-        tick: i64,
-        slot: u8,
-        void: bool,
-        payload: &[u8],
-        put: &mut dyn FnMut(Placed, &[i16]),
-    ) {
+    fn take(&mut self, order: u32, tick: i64, slot: u8, void: bool, payload: &[u8], put: Put<'_>) {
         self.next = Some(order.wrapping_add(1));
         if void {
             return;
@@ -243,7 +232,7 @@ impl Leg {
     }
 
     /// Puts what was decoded at `tick`.
-    fn place(&mut self, tick: i64, put: &mut dyn FnMut(Placed, &[i16])) {
+    fn place(&mut self, tick: i64, put: Put<'_>) {
         if self.decoded.is_empty() {
             return;
         }
@@ -280,7 +269,7 @@ impl Leg {
     }
 
     /// The run of contiguous audio ends: the resampler gives what it still holds.
-    fn end_run(&mut self, put: &mut dyn FnMut(Placed, &[i16])) {
+    fn end_run(&mut self, put: Put<'_>) {
         let slot = self.slots.iter_mut().find(|s| Some(s.number) == self.current);
         if let Some(resampler) = slot.and_then(|s| s.resampler.as_mut())
             && self.end_sample > i64::MIN

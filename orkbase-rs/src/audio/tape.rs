@@ -11,7 +11,7 @@ use super::{
     block::{News, Record, Records},
     codec::{BuiltIn, DecoderSource},
     g711::{self, Law},
-    leg::{Leg as Ordered, Placed},
+    leg::{Leg as Ordered, Placed, Put},
 };
 use crate::rtp::timeline::{TICKS_PER_MILLI, TICKS_PER_SEC};
 use std::{fmt, sync::Arc};
@@ -181,7 +181,7 @@ impl TapeAudio {
         &mut self,
         scratch: &mut Scratch,
         sink: &mut dyn PcmSink,
-        act: &mut dyn FnMut(&mut Ordered, &mut dyn FnMut(Placed, &[i16])),
+        act: &mut dyn FnMut(&mut Ordered, Put<'_>),
     ) {
         for index in 0..self.legs.len() {
             let Some(leg) = self.legs.get_mut(index) else { return };
