@@ -9,7 +9,8 @@ use orkaudio::{
     config::{self, Config, Sources},
     http::EventHub,
     replay::{self, Nobody, Replay},
-    setup, status,
+    setup,
+    status::{self, StatusError},
     track::{Reporter, ReporterConfig},
 };
 use orkbase::message::init::InitMessage;
@@ -45,7 +46,11 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run(arguments),
         Verb::Replay(arguments) => replay(arguments),
         Verb::Codecs => write!(io::stdout(), "{}", orkaudio::codecs::table()).map_err(Failure::new),
-        Verb::Status(arguments) => status::show(&arguments).map_err(Failure::new),
+        Verb::Status(arguments) => match status::show(&arguments) {
+            // `| head` has seen enough.
+            Err(StatusError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            shown => shown.map_err(Failure::new),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

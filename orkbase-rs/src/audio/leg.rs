@@ -179,7 +179,7 @@ impl Leg {
     fn give_up_first(&mut self, put: Put<'_>) {
         let Some(first) = self.waiting.first() else { return };
         let (tick, order) = (first.tick, first.order);
-        let hole = tick - self.end;
+        let hole = tick.saturating_sub(self.end);
         if self.end > i64::MIN && hole > 0 && !first.void {
             let payload = self.waiting.first_mut().map(|w| std::mem::take(&mut w.payload));
             let payload = payload.unwrap_or_default();
@@ -236,7 +236,7 @@ impl Leg {
         if self.decoded.is_empty() {
             return;
         }
-        if (tick - self.end).abs() > FOLLOWS {
+        if tick.saturating_sub(self.end).abs() > FOLLOWS {
             self.end_run(put);
         }
         let Some(slot) = self.slots.iter_mut().find(|s| Some(s.number) == self.current) else {

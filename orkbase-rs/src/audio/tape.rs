@@ -476,6 +476,75 @@ mod tests {
     }
 
     #[test]
+    fn cuts_change_nothing_for_codecs_with_state() {
+        let news = |name: &str, clock_rate| {
+            let codec = |leg| News::Codec {
+                leg,
+                slot: 0,
+                name: name.to_owned(),
+                clock_rate,
+                channels: 1,
+                parameters: None,
+            };
+            vec![
+                News::Leg { leg: 0, side: Side::Local },
+                codec(0),
+                News::Leg { leg: 1, side: Side::Remote },
+                codec(1),
+            ]
+        };
+        // Milliseconds of capture, leg, order, milliseconds of place: lost, swapped, late and events.
+        let mut records: Vec<(i64, u8, u32, i64, bool)> = Vec::new();
+        for n in 0..150u32 {
+            let ms = i64::from(n) * 20;
+            if n % 11 != 5 {
+                records.push((ms, 0, n, ms, n % 17 == 3));
+            }
+            let delay = if n % 13 == 4 { 90 } else { 0 };
+            records.push((ms + 7 + delay, 1, n, ms + 7, false));
+        }
+        records.sort_by_key(|record| record.0);
+        let run = |rate: u32, name: &str, every: usize| {
+            let mut tape = TapeAudio::new(rate);
+            let (mut scratch, mut memory) = (Scratch::default(), Memory::default());
+            let mut told = news(name, 8000);
+            let mut bytes = Vec::new();
+            for (index, (at, leg, order, ms, void)) in records.iter().enumerate() {
+                let payload: Vec<u8> = (0..160u32)
+                    .map(|i| u8::try_from((i * 7 + order * 31) % 251).unwrap())
+                    .collect();
+                let payload = if *void { &[][..] } else { &payload };
+                let tick = ms * TICKS_PER_MILLI;
+                let (leg, order, void) = (*leg, *order, *void);
+                let record = Record { leg, slot: 0, anew: false, void, order, tick, payload };
+                append(&mut bytes, &record);
+                if index % every == 0 {
+                    let until = at * TICKS_PER_MILLI;
+                    tape.handle_block(
+                        &std::mem::take(&mut told),
+                        &bytes,
+                        until,
+                        &mut scratch,
+                        &mut memory,
+                    );
+                    bytes.clear();
+                }
+            }
+            tape.handle_block(&told, &bytes, 4_000 * TICKS_PER_MILLI, &mut scratch, &mut memory);
+            tape.finish(&mut scratch, &mut memory);
+            assert_eq!(tape.refused(), 0);
+            memory.0
+        };
+        for (rate, name) in [(16_000, "G722"), (8_000, "G722"), (16_000, "PCMU"), (8_000, "G726-32")] {
+            let whole = run(rate, name, 1_000_000);
+            assert!(whole.len() > 3_000 * usize::try_from(rate / 1_000).unwrap() - 400, "{name}");
+            for every in [1, 7, 40] {
+                assert!(run(rate, name, every) == whole, "{name} at {rate}, a cut every {every}");
+            }
+        }
+    }
+
+    #[test]
     fn drift_stretches_a_packet_without_a_hole() {
         let tape = |by: i64| {
             let mut tape = TapeAudio::new(8000);

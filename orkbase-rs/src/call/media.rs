@@ -207,7 +207,9 @@ impl Switchboard {
             return None;
         }
         let index = u8::try_from(call.streams.len()).ok()?;
-        let may_be_heard = newcomer_is_heard(call, at, flow, role);
+        // Telephone events may come under an SSRC of their own: they silence nobody.
+        let events = kinds::kind(call.dialog.format(role, rtp.payload_type)) == Kind::Event;
+        let may_be_heard = !events && newcomer_is_heard(call, at, flow, role);
         call.streams.push(Stream::new(role, rtp.ssrc, flow.source(), flow.destination()));
         if may_be_heard {
             call.activate(index);

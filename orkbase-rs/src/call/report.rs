@@ -1,6 +1,6 @@
 //! What a finished tape says of itself in its tags.
 
-use super::output::LegReport;
+use super::{output::LegReport, stream::NO_CODEC};
 use std::collections::BTreeMap;
 
 /// Adds the account of all legs: `codec`, `packets` and `lost` always, the rest when not zero.
@@ -10,6 +10,10 @@ pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
         if !codecs.contains(&name) {
             codecs.push(name);
         }
+    }
+    // A stream of telephone events alone has no codec; it is worth a word only if nothing else was.
+    if codecs.len() > 1 {
+        codecs.retain(|name| *name != NO_CODEC);
     }
     tags.insert("codec".to_owned(), codecs.join("+"));
     let sum = |field: fn(&LegReport) -> u64| legs.iter().map(field).sum::<u64>();

@@ -15,6 +15,8 @@ use crate::{
 };
 use std::net::SocketAddr;
 
+/// What stands for the codec of a stream that carried no audio.
+pub const NO_CODEC: &str = "none";
 /// Codecs told apart on one stream; the block format has room for 16.
 pub const MAX_SLOTS: usize = 15;
 
@@ -188,7 +190,7 @@ impl Stream {
                 names.push(&codec.name);
             }
         }
-        if names.is_empty() { "none".to_owned() } else { names.join(",") }
+        if names.is_empty() { NO_CODEC.to_owned() } else { names.join(",") }
     }
 
     /// The account of this stream for the report at the end.
