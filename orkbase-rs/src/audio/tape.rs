@@ -535,7 +535,9 @@ mod tests {
             assert_eq!(tape.refused(), 0);
             memory.0
         };
-        for (rate, name) in [(16_000, "G722"), (8_000, "G722"), (16_000, "PCMU"), (8_000, "G726-32")] {
+        for (rate, name) in
+            [(16_000, "G722"), (8_000, "G722"), (16_000, "PCMU"), (8_000, "G726-32")]
+        {
             let whole = run(rate, name, 1_000_000);
             assert!(whole.len() > 3_000 * usize::try_from(rate / 1_000).unwrap() - 400, "{name}");
             for every in [1, 7, 40] {

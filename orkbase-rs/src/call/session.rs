@@ -38,6 +38,8 @@ pub struct Call {
     pub last_media: Timestamp,
     /// Flows bound to it.
     pub flows: Vec<FlowId>,
+    /// How often it was put on hold.
+    pub holds: u32,
 }
 
 impl Call {
@@ -54,6 +56,7 @@ impl Call {
             ondemand: false,
             last_media: Timestamp(0),
             flows: Vec::new(),
+            holds: 0,
         }
     }
 

@@ -310,7 +310,10 @@ impl Switchboard {
             && self.settings.hold_messages
         {
             let stage = if call.dialog.held_by.is_some() { Stage::Hold } else { Stage::Resume };
-            let message = recording.message(stage, &self.settings.host, &call.dialog.call_id);
+            call.holds += u32::from(stage == Stage::Hold);
+            let mut message = recording.message(stage, &self.settings.host, &call.dialog.call_id);
+            // Two holds of one call must not look like one message sent twice.
+            message.tags.insert("holdnumber".to_owned(), call.holds.to_string());
             self.outputs.push_back(Output::Told(Box::new(message)));
         }
         for new in announced {

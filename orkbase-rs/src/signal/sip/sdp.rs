@@ -35,7 +35,7 @@ pub const MAX_NAME: usize = 64;
 pub const MAX_FMTP: usize = 1024;
 
 /// Longest key kept, in bytes; 256-bit keys with lifetime and MKI stay below half of it.
-pub const MAX_KEY: usize = 256;
+pub const MAX_KEY: usize = 512;
 
 /// What a description says, session-level values already applied to each stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -155,7 +155,7 @@ pub struct Crypto {
     pub tag: u32,
     /// Suite.
     pub suite: String,
-    /// What follows `inline:`, with lifetime and MKI.
+    /// What follows `inline:` to the end of the line: lifetime, MKI, further keys, session parameters.
     pub inline: Vec<u8>,
 }
 
@@ -518,7 +518,7 @@ mod tests {
         assert_eq!(media.crypto.len(), 1);
         assert_eq!(
             (media.crypto[0].tag, &media.crypto[0].inline[..]),
-            (1, &b"secret|2^20|1:4"[..])
+            (1, &b"secret|2^20|1:4;inline:more X=1"[..])
         );
         assert!(!format!("{sdp:?}").contains("secret"));
         let candidates: Vec<_> = media.candidates.iter().map(SocketAddr::to_string).collect();

@@ -84,7 +84,9 @@ pub(super) fn crypto(value: &[u8]) -> Option<Crypto> {
     let (tag, rest) = text::word(value);
     let (suite, rest) = text::word(rest);
     let inline = text::strip_prefix(b"inline:", rest)?;
-    let (inline, _) = text::cut_any(|byte| byte == b';' || byte.is_ascii_whitespace(), inline);
+    // Further keys and session parameters (UNENCRYPTED_SRTP ..) belong to the key: without them a
+    // stream that is not encrypted would be "decrypted" into noise.
+    let inline = inline.trim_ascii();
     if inline.is_empty() || inline.len() > MAX_KEY {
         return None;
     }
