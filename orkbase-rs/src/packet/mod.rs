@@ -12,6 +12,7 @@ pub mod fast;
 
 mod agenda;
 mod fragment;
+mod hep;
 mod ip;
 mod link;
 mod pieces;
@@ -145,7 +146,9 @@ enum Next<'a> {
     Protocol(Ends, u8, &'a [u8]),
     /// At a PPP protocol field.
     Ppp(&'a [u8]),
-    /// Nothing a call could be in: control frames, keep-alives, ARP.
+    /// At the end: a message whose addresses a capture agent wrote down.
+    Datagram(Datagram<'a>),
+    /// Nothing a call could be read from: control frames, keep-alives, ARP, compressed messages.
     Nothing,
 }
 

@@ -5,7 +5,7 @@
 
 use super::counters::Counters;
 use super::decoder::Limits;
-use super::{Layer, Malformed, Next, ip, link, take};
+use super::{Layer, Malformed, Next, hep, ip, link, take};
 
 const GENEVE: u16 = 6081;
 const GTP_U: u16 = 2152;
@@ -110,6 +110,8 @@ pub(super) fn over_udp<'a>(
         TZSP => (tzsp(payload)?, &mut counters.tzsp),
         GRE_IN_UDP => (gre_in_udp(payload)?, &mut counters.gre),
         _ if limits.vxlan_ports.contains(&port) => (vxlan(payload)?, &mut counters.vxlan),
+        // It counts for itself: opened, refused, compressed.
+        _ if limits.hep_ports.contains(&port) => return hep::open(payload, counters),
         _ => return None,
     };
     *count += 1;
@@ -201,6 +203,7 @@ fn gre_in_udp(bytes: &[u8]) -> Option<Next<'_>> {
         | Next::Unlabelled(_)
         | Next::Protocol(..)
         | Next::Ppp(_)
+        | Next::Datagram(_)
         | Next::Nothing => None,
     }
 }

@@ -174,6 +174,9 @@ fn tunnels_over_udp() {
     checks(37008, &[&[1, 0, 0, 1, 10, 1, 200, 0, 1], &mirrored()]);
     checks(4754, &[&[0x20, 0, 8, 0, 0, 0, 0, 1], &v4()]);
     checks(4754, &[&[0, 0, 0x65, 0x58], &mirrored()]);
+    for envelope in hep::envelopes(PAYLOAD) {
+        checks(9060, &[&envelope]);
+    }
 }
 
 /// An eight-fold mirror of a mirror is followed, a ninth is refused and counted.
