@@ -109,6 +109,8 @@ pub struct Counters {
     pub gtp_u: u64,
     /// TZSP packets opened.
     pub tzsp: u64,
+    /// Datagrams with frames in Oreka's encapsulation opened.
+    pub oreka: u64,
     /// HEP packets opened, any version.
     pub hep: u64,
     /// HEP packets with a compressed message, not opened.

@@ -8,7 +8,8 @@ use super::fast::{FastUdp, fast_udp};
 use super::fragment::Fragments;
 use super::tcp::{Around, Streams};
 use super::{
-    Datagram, Ends, Frame, Layer, LinkType, Malformed, Next, Path, ip, link, transport, tunnel,
+    Datagram, Ends, Frame, Layer, LinkType, Malformed, Next, Path, ip, link, oreka, transport,
+    tunnel,
 };
 use crate::time::Timestamp;
 use std::net::SocketAddr;
@@ -245,6 +246,14 @@ impl Decoder {
                 Ok(self.packet(&packet, path, sink))
             }
             Next::Protocol(ends, number, bytes) => self.protocol(ends, number, bytes, path, sink),
+            Next::Records(mut records) => {
+                // Recursion is bounded by the tunnels entered, and each frame is walked once.
+                while let Some((frame, after)) = oreka::record(records) {
+                    self.walk(Next::Ethernet(frame), *path, sink);
+                    records = after;
+                }
+                Ok(None)
+            }
             Next::Datagram(datagram) => {
                 self.deliver(datagram, sink);
                 Ok(None)

@@ -15,6 +15,7 @@ mod fragment;
 mod hep;
 mod ip;
 mod link;
+mod oreka;
 mod pieces;
 mod tcp;
 mod transport;
@@ -146,6 +147,8 @@ enum Next<'a> {
     Protocol(Ends, u8, &'a [u8]),
     /// At a PPP protocol field.
     Ppp(&'a [u8]),
+    /// At records with a frame each: the walk parts here.
+    Records(&'a [u8]),
     /// At the end: a message whose addresses a capture agent wrote down.
     Datagram(Datagram<'a>),
     /// Nothing a call could be read from: control frames, keep-alives, ARP, compressed messages.
