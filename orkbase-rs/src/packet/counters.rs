@@ -53,7 +53,8 @@ pub struct Counters {
     pub malformed_tunnel: u64,
     /// Walks given up because headers or tunnels nested too deep.
     pub too_deep: u64,
-    /// Control frames and keep-alives of protocols we know, which carry no packet.
+    /// Control frames and keep-alives of protocols we know, which carry no packet; compressed
+    /// messages as well.
     pub without_payload: u64,
     /// Frames of a link type we cannot read, by `LINKTYPE_*` number.
     pub unknown_links: ByNumber,
@@ -108,6 +109,14 @@ pub struct Counters {
     pub gtp_u: u64,
     /// TZSP packets opened.
     pub tzsp: u64,
+    /// Datagrams with frames in Oreka's encapsulation opened.
+    pub oreka: u64,
+    /// HEP packets opened, any version.
+    pub hep: u64,
+    /// HEP packets with a compressed message, not opened.
+    pub hep_compressed: u64,
+    /// Datagrams to a HEP port that begin like HEP but do not agree with it: taken for plain UDP.
+    pub hep_refused: u64,
     /// IP inside IP opened, either version in either.
     pub ip_in_ip: u64,
 }

@@ -8,7 +8,8 @@ use super::fast::{FastUdp, fast_udp};
 use super::fragment::Fragments;
 use super::tcp::{Around, Streams};
 use super::{
-    Datagram, Ends, Frame, Layer, LinkType, Malformed, Next, Path, ip, link, transport, tunnel,
+    Datagram, Ends, Frame, Layer, LinkType, Malformed, Next, Path, ip, link, oreka, transport,
+    tunnel,
 };
 use crate::time::Timestamp;
 use std::net::SocketAddr;
@@ -45,6 +46,8 @@ pub struct Limits {
     pub tunnel_depth: u8,
     /// UDP destination ports taken for VXLAN when the content agrees.
     pub vxlan_ports: Vec<u16>,
+    /// UDP destination ports of capture agents, taken for HEP when the content agrees.
+    pub hep_ports: Vec<u16>,
 }
 
 impl Default for Limits {
@@ -59,6 +62,7 @@ impl Default for Limits {
             tcp_idle_ms: 3_600_000,
             tunnel_depth: 8,
             vxlan_ports: vec![4789, 4790, 8472],
+            hep_ports: vec![9060],
         }
     }
 }
@@ -137,8 +141,9 @@ impl Decoder {
     #[must_use]
     pub fn fast_udp<'a>(&self, frame: &Frame<'a>) -> Option<FastUdp<'a>> {
         let fast = fast_udp(frame)?;
-        let tunnel = self.limits.vxlan_ports.contains(&fast.key.destination_port());
-        (!tunnel).then_some(fast)
+        let port = fast.key.destination_port();
+        let Limits { vxlan_ports, hep_ports, .. } = &self.limits;
+        (!vxlan_ports.contains(&port) && !hep_ports.contains(&port)).then_some(fast)
     }
 
     /// Drops what is too old as time passes without frames. TCP has bytes to deliver then, which
@@ -241,6 +246,18 @@ impl Decoder {
                 Ok(self.packet(&packet, path, sink))
             }
             Next::Protocol(ends, number, bytes) => self.protocol(ends, number, bytes, path, sink),
+            Next::Records(mut records) => {
+                // Recursion is bounded by the tunnels entered, and each frame is walked once.
+                while let Some((frame, after)) = oreka::record(records) {
+                    self.walk(Next::Ethernet(frame), *path, sink);
+                    records = after;
+                }
+                Ok(None)
+            }
+            Next::Datagram(datagram) => {
+                self.deliver(datagram, sink);
+                Ok(None)
+            }
             Next::Nothing => {
                 self.counters.without_payload += 1;
                 Ok(None)
@@ -313,13 +330,18 @@ impl Decoder {
             path.tunnels += 1;
             return Ok(Some(next));
         }
-        counters.udp += 1;
-        sink.udp(Datagram {
+        let datagram = Datagram {
             source: SocketAddr::new(ends.source, udp.source),
             destination: SocketAddr::new(ends.destination, udp.destination),
             payload: udp.payload,
-        });
+        };
+        self.deliver(datagram, sink);
         Ok(None)
+    }
+
+    fn deliver(&mut self, datagram: Datagram<'_>, sink: &mut dyn Sink) {
+        self.counters.udp += 1;
+        sink.udp(datagram);
     }
 
     fn tcp(

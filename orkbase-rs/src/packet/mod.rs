@@ -12,8 +12,10 @@ pub mod fast;
 
 mod agenda;
 mod fragment;
+mod hep;
 mod ip;
 mod link;
+mod oreka;
 mod pieces;
 mod tcp;
 mod transport;
@@ -145,7 +147,11 @@ enum Next<'a> {
     Protocol(Ends, u8, &'a [u8]),
     /// At a PPP protocol field.
     Ppp(&'a [u8]),
-    /// Nothing a call could be in: control frames, keep-alives, ARP.
+    /// At records with a frame each: the walk parts here.
+    Records(&'a [u8]),
+    /// At the end: a message whose addresses a capture agent wrote down.
+    Datagram(Datagram<'a>),
+    /// Nothing a call could be read from: control frames, keep-alives, ARP, compressed messages.
     Nothing,
 }
 

@@ -5,11 +5,12 @@
 
 use super::counters::Counters;
 use super::decoder::Limits;
-use super::{Layer, Malformed, Next, ip, link, take};
+use super::{Layer, Malformed, Next, hep, ip, link, oreka, take};
 
 const GENEVE: u16 = 6081;
 const GTP_U: u16 = 2152;
 const GRE_IN_UDP: u16 = 4754;
+const OREKA: u16 = 10002;
 const TZSP: u16 = 37008;
 
 const fn broken(offset: usize, why: &'static str) -> Malformed {
@@ -109,7 +110,10 @@ pub(super) fn over_udp<'a>(
         GTP_U => (gtp_u(payload)?, &mut counters.gtp_u),
         TZSP => (tzsp(payload)?, &mut counters.tzsp),
         GRE_IN_UDP => (gre_in_udp(payload)?, &mut counters.gre),
+        OREKA if oreka::plausible(payload) => (Next::Records(payload), &mut counters.oreka),
         _ if limits.vxlan_ports.contains(&port) => (vxlan(payload)?, &mut counters.vxlan),
+        // It counts for itself: opened, refused, compressed.
+        _ if limits.hep_ports.contains(&port) => return hep::open(payload, counters),
         _ => return None,
     };
     *count += 1;
@@ -201,6 +205,8 @@ fn gre_in_udp(bytes: &[u8]) -> Option<Next<'_>> {
         | Next::Unlabelled(_)
         | Next::Protocol(..)
         | Next::Ppp(_)
+        | Next::Records(_)
+        | Next::Datagram(_)
         | Next::Nothing => None,
     }
 }

@@ -41,6 +41,8 @@ fn seeds() -> Vec<Vec<u8>> {
         over_udp(37008, &join(&[&[1, 0, 0, 1, 10, 1, 9, 1], &inner])),
         over_udp(4754, &join(&[&[0, 0, 0x65, 0x58], &inner])),
     ];
+    seeds.push(over_udp(10002, &layers::record(&inner).repeat(3)));
+    seeds.extend(hep::envelopes(b"x").iter().map(|envelope| over_udp(9060, envelope)));
     seeds.extend(fragments::cut4(&ipv4_udp(&[7; 300]), 104, 5));
     seeds
 }

@@ -174,6 +174,45 @@ fn tunnels_over_udp() {
     checks(37008, &[&[1, 0, 0, 1, 10, 1, 200, 0, 1], &mirrored()]);
     checks(4754, &[&[0x20, 0, 8, 0, 0, 0, 0, 1], &v4()]);
     checks(4754, &[&[0, 0, 0x65, 0x58], &mirrored()]);
+    checks(10002, &[&record(&mirrored())]);
+    checks(10002, &[&record(&ethernet(0x0806, &[0; 28])), &record(&mirrored())]);
+    for envelope in hep::envelopes(PAYLOAD) {
+        checks(9060, &[&envelope]);
+    }
+}
+
+/// A record of Oreka's encapsulation.
+pub(super) fn record(frame: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(frame.len()).unwrap().to_be_bytes();
+    join(&[&[0xbe, 0xef, 1, 0, 0, 0, 7], &length, frame])
+}
+
+#[test]
+fn several_frames_in_one_datagram() {
+    let three = record(&mirrored()).repeat(3);
+    let (delivered, decoder) = decode_all(&[over_udp(10002, &three)]);
+    assert_eq!((delivered.udp.len(), decoder.counters().oreka), (3, 1));
+    assert!(delivered.udp.iter().all(|(_, destination, _)| destination.port() == 5080));
+    // A snaplen may cut the last, even in its header.
+    let one = record(&mirrored()).len();
+    for (length, frames) in [(3 * one - 5, 3), (2 * one + 8, 2), (2 * one + 1, 2)] {
+        let (delivered, _) = decode_all(&[over_udp(10002, &three[..length])]);
+        assert_eq!(delivered.udp.len(), frames, "{length}");
+    }
+    // A broken chain is somebody's datagram.
+    for (at, value) in [(one, 0), (one + 2, 2), (8, 20), (2, 0)] {
+        let mut broken = three.clone();
+        broken[at] = value;
+        let (delivered, _) = decode_all(&[over_udp(10002, &broken)]);
+        assert_eq!((delivered.udp.len(), delivered.udp[0].1.port()), (1, 10002));
+    }
+    // Records in records end like any other tunnel.
+    let mut nested = mirrored();
+    for _ in 0..9 {
+        nested = over_udp(10002, &record(&nested));
+    }
+    let (delivered, decoder) = decode_all(&[nested]);
+    assert_eq!((delivered.udp.len(), decoder.counters().too_deep), (0, 1));
 }
 
 /// An eight-fold mirror of a mirror is followed, a ninth is refused and counted.

@@ -1,6 +1,7 @@
 //! The packet layer from the outside: bytes in, payloads out.
 
 mod fragments;
+mod hep;
 mod hostile;
 mod layers;
 mod streams;
