@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 /// Steps from one version of the database to the next; `PRAGMA user_version` counts those done.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// Another process looking at the file may hold it up this long before a batch fails.
 const BUSY: Duration = Duration::from_secs(2);

@@ -1,6 +1,9 @@
 //! A call as the switchboard keeps it: its dialog, its streams, its recording.
 
-use super::{dialog::Dialog, index::FlowId, party::Role, recording::Recording, stream::Stream};
+use super::{
+    dialog::Dialog, digits::Presses, index::FlowId, party::Role, recording::Recording,
+    stream::Stream,
+};
 use crate::time::Timestamp;
 
 /// Streams kept of one call; a phone that restarts its SSRC with every hold stays far below.
@@ -38,6 +41,8 @@ pub struct Call {
     pub last_media: Timestamp,
     /// Flows bound to it.
     pub flows: Vec<FlowId>,
+    /// Keys pressed lately.
+    pub presses: Presses,
 }
 
 impl Call {
@@ -54,6 +59,7 @@ impl Call {
             ondemand: false,
             last_media: Timestamp(0),
             flows: Vec::new(),
+            presses: Presses::new(),
         }
     }
 
