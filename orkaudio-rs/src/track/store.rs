@@ -339,6 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn an_older_queue_keeps_its_messages() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        let add = "INSERT INTO outbox (seq, tracker, recid, stage, body, queued_at, next_try_ms)
+             VALUES (41, 't', 'a', 'start', 'x', 7, 0)";
+        db.execute(add, []).unwrap();
+        migrate(&mut db).unwrap();
+        let mut store = Store { db };
+        store.batch(|batch| batch.queue("t", &new("a", "addtag"))).unwrap();
+        let first = store.due("t", 0, 9).unwrap().remove(0);
+        assert_eq!((first.seq, first.stage.as_str()), (41, "start"));
+        store.batch(|batch| batch.taken("t", &first)).unwrap();
+        assert_eq!(due(&store, 0), [pair("a", "addtag")]);
+    }
+
+    #[test]
     fn one_message_of_each_recording_may_go() {
         let mut store = Store::open(None).unwrap();
         let queue = |batch: &Batch<'_>| {

@@ -154,7 +154,10 @@ impl Switchboard {
             return;
         }
         let side = if local { Side::Local } else { Side::Remote };
-        let offset_ms = press.at.millis_since(recording.start);
+        // A burst of INFO comes within a millisecond: offsets tell the order, and tags of the same
+        // offset and text are one to a tracker.
+        let earliest = recording.digits.last().map_or(0, |last| last.offset_ms + 1);
+        let offset_ms = press.at.millis_since(recording.start).max(earliest);
         recording.digits.push(Digit { side, key: press.key, offset_ms });
         self.counters.digits += 1;
         let message = AddTagMessage {
