@@ -8,7 +8,7 @@ use crate::{
 };
 use dashmap::DashMap;
 use orkbase::{
-    call::output::{Opening, TapeId},
+    call::output::{AddTag, Opening, TapeId},
     message::{
         Message,
         tape::{Stage, TapeMessage},
@@ -78,6 +78,11 @@ impl Listener for Announcer {
     fn told(&mut self, message: &TapeMessage) {
         self.publish(message);
         self.track.tell(message.clone());
+    }
+
+    fn tagged(&mut self, tag: &AddTag) {
+        self.hub.publish(url::encode(&tag.message.fields()).into());
+        self.track.tag(tag.message.clone());
     }
 
     fn closed(&mut self, tape: TapeId) {

@@ -12,7 +12,7 @@ use orkbase::{
     audio::{block::Block, codec::DecoderSource},
     call::{
         command::{Command, Reply},
-        output::{EndReason, Opening, Output, TapeId},
+        output::{AddTag, EndReason, Opening, Output, TapeId},
         settings::Settings,
     },
     message::tape::TapeMessage,
@@ -44,6 +44,8 @@ pub trait Listener: Send {
     fn opened(&mut self, opening: &Opening);
     /// Something is told to the tracker and to the event stream.
     fn told(&mut self, message: &TapeMessage);
+    /// Something is said about a moment of a tape.
+    fn tagged(&mut self, tag: &AddTag);
     /// A tape ends; its file is not finished yet.
     fn closed(&mut self, tape: TapeId);
 }
@@ -204,6 +206,7 @@ impl Engine {
     fn route(&mut self, output: Output) {
         match output {
             Output::Told(message) => self.listener.told(&message),
+            Output::Tagged(tag) => self.listener.tagged(&tag),
             Output::Opened(opening) => {
                 self.listener.opened(&opening);
                 self.drops_before.insert(opening.tape, self.drops);

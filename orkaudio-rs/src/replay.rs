@@ -12,7 +12,7 @@ use crate::{
     tape::finish::{Finished, Outcome},
 };
 use orkbase::{
-    call::output::{EndReason, Opening, TapeId},
+    call::output::{AddTag, EndReason, Opening, TapeId},
     message::tape::TapeMessage,
     time::Timestamp,
 };
@@ -209,5 +209,6 @@ pub struct Nobody;
 impl Listener for Nobody {
     fn opened(&mut self, _opening: &Opening) {}
     fn told(&mut self, _message: &TapeMessage) {}
+    fn tagged(&mut self, _tag: &AddTag) {}
     fn closed(&mut self, _tape: TapeId) {}
 }

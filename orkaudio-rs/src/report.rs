@@ -26,12 +26,22 @@ pub fn tape(finished: &Finished) -> Value {
             })
         })
         .collect();
+    let dtmf: Vec<Value> = closing
+        .digits
+        .iter()
+        .map(|digit| {
+            json!({
+                "side": digit.side.as_str(), "digit": digit.key.as_str(),
+                "offset_ms": digit.offset_ms,
+            })
+        })
+        .collect();
     let mut object = json!({
         "orkuid": message.recid, "nativecallid": message.nativecallid,
         "localparty": message.localparty, "remoteparty": message.remoteparty,
         "localentrypoint": message.localentrypoint, "direction": message.direction.as_str(),
         "start": closing.start.as_secs_f64(), "duration_ms": closing.duration_ms,
-        "ended": closing.why.as_str(), "tags": message.tags, "legs": legs,
+        "ended": closing.why.as_str(), "tags": message.tags, "legs": legs, "dtmf": dtmf,
         "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames, "refused": finished.refused, "damage": finished.damage,
     });
     let (key, value) = match &finished.outcome {
@@ -79,6 +89,8 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("rtp.refused", c.rtp_refused),
         ("rtp.candidates", c.candidate_packets),
         ("rtp.candidates_dropped", c.candidate_dropped),
+        ("dtmf.digits", c.digits),
+        ("dtmf.refused", c.digits_refused),
         ("rtcp.packets", c.rtcp_packets),
         ("udp.other", c.other_datagrams),
         ("tape.opened", c.tapes_opened),

@@ -117,6 +117,7 @@ mod tests {
             side: "both".to_owned(),
             filename: "2026/11/21/02/20261121_021704_EZIP.wav".to_owned(),
             tags: tags(&[("codec", "PCMU"), ("lost", "3"), ("packets", "1197")]),
+            moments: Vec::new(),
         }
     }
 
@@ -128,6 +129,7 @@ mod tests {
             direction: "unkn".to_owned(),
             filename: "2026/11/21/02/x".to_owned(),
             tags: tags(&[]),
+            moments: Vec::new(),
             ..recording()
         };
         let page = Page { recordings: vec![recording(), live], next: None };

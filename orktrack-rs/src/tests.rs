@@ -106,6 +106,34 @@ fn an_original_recorder_is_answered_as_it_expects() {
 }
 
 #[test]
+fn a_tag_may_come_before_its_recording_and_counts_once() {
+    let bench = Bench::new();
+    let tag = |text: &str, offset: u32| {
+        format!(
+            "type=addtag&localparty=100000&orkuid=20261121_021704_EZIP&tagtype=dtmfdigit\
+             &tagtext={text}&offsetmsec={offset}&"
+        )
+    };
+    for (query, stored) in [
+        (tag("5", 900), "yes"),
+        (tag("5", 900), "repeated"),
+        (tag("%23", 100), "yes"),
+        (tag("5", 901), "yes"),
+        (START.to_owned(), "yes"),
+        (tag("%23", 100), "repeated"),
+    ] {
+        let told = bench.tell(&query);
+        assert_eq!((told.status(), told.header("x-ork-stored")), ("200", Some(stored)));
+    }
+    assert_eq!(bench.tell(&tag("1", 1)).body, "class=simpleresponse success=true comment= \n");
+    let moments = &bench.recordings()[0].moments;
+    let moments: Vec<_> = moments.iter().map(|m| (m.tagtext.as_str(), m.offsetmsec)).collect();
+    assert_eq!(moments, [("1", 1), ("#", 100), ("5", 900), ("5", 901)]);
+    let refused = bench.tell("type=addtag&tagtype=a&tagtext=b&");
+    assert_eq!((refused.status(), refused.header("x-ork-stored")), ("200", Some("refused")));
+}
+
+#[test]
 fn a_repeated_message_is_acknowledged_and_not_kept_twice() {
     let bench = Bench::new();
     for (query, stored) in

@@ -4,6 +4,7 @@ use ork_tests::rehearse::{Rehearsal, rehearse, rehearse_with};
 use ork_tests::scenario::play;
 use orkbase::call::command::{Command, Target};
 use orkbase::call::settings::Settings;
+use orkbase::message::tag::AddTagMessage;
 use orkbase::message::tape::KeepSide;
 
 fn run(text: &str) -> Rehearsal {
@@ -163,6 +164,55 @@ fn dtmf_packets_never_reach_the_audio() {
     let tape = got.only();
     assert_eq!(tape.closing.as_ref().unwrap().legs[0].lost, 0);
     assert!(tape.level(0, 1020, 1140) < 1.0, "{}", tape.level(0, 1020, 1140));
+}
+
+/// Digits in order, with their offsets in tenths of a second.
+fn digits(got: &Rehearsal) -> String {
+    let tape = &got.only().opening;
+    let tag = |tag: &AddTagMessage| {
+        assert_eq!(
+            (tag.orkuid.as_str(), tag.tagtype.as_str()),
+            (tape.orkuid.as_str(), "dtmfdigit")
+        );
+        assert_eq!(tag.localparty, tape.message.localparty);
+        format!("{}@{}", tag.tagtext, tag.offsetmsec / 100)
+    };
+    got.tags.iter().map(tag).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_digit_is_told_once_and_in_order() {
+    let got = run(&format!(
+        "{UP} rtp 1s; dtmf a->b 5; dtmf a->b 5; rtp 1s; dtmf b->a #; rtp 1s; dtmf a->b D; rtp 1s; a->b BYE"
+    ));
+    assert_eq!(digits(&got), "5@10 5@11 #@23 D@34");
+    let closing = got.only().closing.as_ref().unwrap();
+    let sides: Vec<&str> = closing.digits.iter().map(|digit| digit.side.as_str()).collect();
+    assert_eq!(sides, ["local", "local", "remote", "local"]);
+    assert_eq!(got.stages(), "start stop");
+}
+
+#[test]
+fn digits_outside_a_recording_are_not_told() {
+    let before = run(&format!("{UP} dtmf a->b 5; rtp 1s; dtmf a->b 6; rtp 1s; a->b BYE"));
+    assert_eq!(digits(&before), "6@10");
+    let played = play(&format!("{UP} rtp 1s; dtmf a->b 7; rtp 1s; dtmf a->b 8; a->b BYE")).unwrap();
+    let first = played.frames[0].0;
+    let mut step = 0;
+    // Paused before the first digit, resumed in the midst of it.
+    let got = rehearse_with(&played.frames, Settings::default(), &mut |tap, at| {
+        let party = || Target::Party("1002".to_owned());
+        if step == 0 && at.0 >= first + 900_000_000 {
+            step = 1;
+            assert_eq!(tap.handle_command(at, &Command::Pause(party())).matched, 1);
+        }
+        if step == 1 && at.0 >= first + 1_100_000_000 {
+            step = 2;
+            let reply = tap.handle_command(at, &Command::Record(party(), KeepSide::Both));
+            assert_eq!(reply.matched, 1);
+        }
+    });
+    assert_eq!(digits(&got), "8@21");
 }
 
 #[test]

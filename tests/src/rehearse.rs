@@ -6,7 +6,7 @@ use orkbase::{
         output::{Closing, EndReason, Opening, Output, TapeId},
         settings::Settings,
     },
-    message::tape::TapeMessage,
+    message::{tag::AddTagMessage, tape::TapeMessage},
     packet::{Frame, LinkType, decoder::Limits},
     tap::{Tap, TapCounters},
     time::Timestamp,
@@ -29,6 +29,8 @@ pub struct Tape {
 pub struct Rehearsal {
     /// Messages in order.
     pub told: Vec<TapeMessage>,
+    /// Tags in order.
+    pub tags: Vec<AddTagMessage>,
     /// Tapes in order of opening.
     pub tapes: Vec<Tape>,
     /// Counters at the end.
@@ -122,7 +124,7 @@ pub fn rehearse_with(
     between: Between<'_>,
 ) -> Rehearsal {
     let mut tap = Tap::new(settings, Limits::default(), 0);
-    let mut told = Vec::new();
+    let (mut told, mut tags) = (Vec::new(), Vec::new());
     let mut making: BTreeMap<TapeId, Making> = BTreeMap::new();
     let mut scratch = Scratch::default();
     let mut last = Timestamp::default();
@@ -131,23 +133,25 @@ pub fn rehearse_with(
         between(&mut tap, last);
         let wire_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         tap.handle_frame(&Frame { at: last, link: LinkType::Ethernet, wire_len, bytes });
-        drain(&mut tap, &mut told, &mut making, &mut scratch);
+        drain(&mut tap, &mut told, &mut tags, &mut making, &mut scratch);
     }
     tap.finish(last, EndReason::Shutdown);
-    drain(&mut tap, &mut told, &mut making, &mut scratch);
+    drain(&mut tap, &mut told, &mut tags, &mut making, &mut scratch);
     let tapes = making.into_values().map(|m| Tape { samples: m.memory.0, ..m.tape }).collect();
-    Rehearsal { told, tapes, counters: tap.counters() }
+    Rehearsal { told, tags, tapes, counters: tap.counters() }
 }
 
 fn drain(
     tap: &mut Tap,
     told: &mut Vec<TapeMessage>,
+    tags: &mut Vec<AddTagMessage>,
     making: &mut BTreeMap<TapeId, Making>,
     scratch: &mut Scratch,
 ) {
     while let Some(output) = tap.poll_output() {
         match output {
             Output::Told(message) => told.push(*message),
+            Output::Tagged(tag) => tags.push(tag.message),
             Output::Opened(opening) => {
                 let tape = Tape { opening: *opening, closing: None, samples: Vec::new() };
                 let id = tape.opening.tape;

@@ -10,6 +10,7 @@ use super::{
 };
 use orkbase::message::{
     Message,
+    tag::AddTagMessage,
     tape::{Stage, TapeMessage},
     url,
 };
@@ -36,12 +37,17 @@ const STORE_RETRY: Duration = Duration::from_millis(250);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_ROWS: i64 = 5000;
 
+/// A tag that a tracker answers with a failure is sent again this often: some six minutes.
+const TAG_TRIES: i64 = 10;
+
 /// What the keeper is told.
 pub(super) enum Item {
     /// A tape begins.
     Opened { path: String, message: Box<TapeMessage> },
     /// A stage other than `ready`.
     Told(Box<TapeMessage>),
+    /// A tag of a tape.
+    Tagged(Box<AddTagMessage>),
     /// A tape is finished.
     Ready { path: String, message: Box<TapeMessage> },
     /// A tape ends without a recording.
@@ -266,6 +272,7 @@ impl Keeper {
                 }
                 Item::Opened { .. }
                 | Item::Told(_)
+                | Item::Tagged(_)
                 | Item::Ready { .. }
                 | Item::Discarded(_)
                 | Item::Bell
@@ -322,7 +329,11 @@ impl Item {
     /// Whether it changes the database.
     const fn is_written(&self) -> bool {
         match self {
-            Self::Opened { .. } | Self::Told(_) | Self::Ready { .. } | Self::Discarded(_) => true,
+            Self::Opened { .. }
+            | Self::Told(_)
+            | Self::Tagged(_)
+            | Self::Ready { .. }
+            | Self::Discarded(_) => true,
             Self::OpenTapes(_) | Self::IsReady(..) | Self::Bell | Self::Stop(_) => false,
         }
     }
@@ -376,6 +387,14 @@ impl Work<'_> {
                 tally.refused += 1;
                 self.batch.taken(&desk.address, letter)
             }
+            // A tracker that knows no tags must not hold up the stages behind one for ever.
+            Outcome::Failed
+                if letter.stage == AddTagMessage::CLASS && letter.tries >= TAG_TRIES =>
+            {
+                tracing::warn!(orkuid = %letter.recid, tracker = %desk.address, "tag given up");
+                tally.refused += 1;
+                self.batch.taken(&desk.address, letter)
+            }
             Outcome::Failed => {
                 let pause = backoff(self.rules.retry, letter.tries);
                 self.batch.failed(letter.seq, self.now_ms.saturating_add(pause))
@@ -399,6 +418,20 @@ impl Work<'_> {
                 let body = url::encode(&message.fields());
                 self.batch.latest(&message.recid, &body)?;
                 self.queue(message, &body, back, tally)
+            }
+            Item::Tagged(message) => {
+                let body = url::encode(&message.fields());
+                let new = NewLetter {
+                    recid: &message.orkuid,
+                    stage: AddTagMessage::CLASS,
+                    body: &body,
+                    queued_at: self.now_s,
+                };
+                for desk in self.desks {
+                    self.batch.queue(&desk.address, &new)?;
+                    tally.queued += 1;
+                }
+                Ok(())
             }
             Item::Ready { path, message } => {
                 let body = url::encode(&message.fields());

@@ -33,6 +33,7 @@ use orkbase::{
     message::{
         Message,
         init::InitMessage,
+        tag::AddTagMessage,
         tape::{Stage, TapeMessage},
         url,
     },
@@ -328,6 +329,15 @@ impl ReporterHandle {
             return;
         }
         self.offer(Item::Told(Box::new(message)), &self.counters.dropped);
+    }
+
+    /// A tag of a recording, as it is made. Never waits.
+    pub fn tag(&self, message: AddTagMessage) {
+        if message.orkuid.is_empty() {
+            count(&self.counters.nameless);
+            return;
+        }
+        self.offer(Item::Tagged(Box::new(message)), &self.counters.dropped);
     }
 
     /// A tape is finished: its file, as the journal shall remember it, has its final name and is on

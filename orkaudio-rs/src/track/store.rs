@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 /// Steps from one version of the database to the next; `PRAGMA user_version` counts those done.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// Another process looking at the file may hold it up this long before a batch fails.
 const BUSY: Duration = Duration::from_secs(2);
@@ -336,6 +336,23 @@ mod tests {
 
     fn pair(recid: &str, stage: &str) -> (String, String) {
         (recid.to_owned(), stage.to_owned())
+    }
+
+    #[test]
+    fn an_older_queue_keeps_its_messages() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATIONS[0]).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        let add = "INSERT INTO outbox (seq, tracker, recid, stage, body, queued_at, next_try_ms)
+             VALUES (41, 't', 'a', 'start', 'x', 7, 0)";
+        db.execute(add, []).unwrap();
+        migrate(&mut db).unwrap();
+        let mut store = Store { db };
+        store.batch(|batch| batch.queue("t", &new("a", "addtag"))).unwrap();
+        let first = store.due("t", 0, 9).unwrap().remove(0);
+        assert_eq!((first.seq, first.stage.as_str()), (41, "start"));
+        store.batch(|batch| batch.taken("t", &first)).unwrap();
+        assert_eq!(due(&store, 0), [pair("a", "addtag")]);
     }
 
     #[test]

@@ -234,7 +234,7 @@ impl Switchboard {
         let mut encrypted = stream.srtp.is_some();
         if !ready {
             if !self.prepare(at, owner, rtp) {
-                return;
+                return self.handle_unkept(at, owner, rtp);
             }
             encrypted = self.is_encrypted(owner);
         }
@@ -301,7 +301,11 @@ impl Switchboard {
                 self.counters.rtp_undecoded += 1;
                 None
             }
-            Meaning::Event | Meaning::Foreign | Meaning::Unknown => {
+            Meaning::Event => {
+                Self::void(stream, recording, extended, now);
+                return self.handle_event(at, owner, rtp);
+            }
+            Meaning::Foreign | Meaning::Unknown => {
                 return Self::void(stream, recording, extended, now);
             }
         };
@@ -427,6 +431,10 @@ impl Switchboard {
             self.counters.rtp_foreign += 1;
             return false;
         }
+        if !stream.active && stream.meaning == Meaning::Event {
+            // Events under an SSRC of their own are no voice, even while nothing else is heard.
+            return false;
+        }
         if !stream.active {
             let role = stream.role;
             let silent =
@@ -531,7 +539,7 @@ fn newcomer_is_heard(call: &Call, at: Timestamp, flow: FlowId, role: Role) -> bo
 }
 
 /// Whether the operator keeps this side.
-const fn keeps(keep: KeepSide, local: bool) -> bool {
+pub(super) const fn keeps(keep: KeepSide, local: bool) -> bool {
     match keep {
         KeepSide::Both | KeepSide::Invalid => true,
         KeepSide::Local => local,

@@ -3,6 +3,7 @@
 pub mod candidates;
 pub mod command;
 pub mod dialog;
+pub mod digits;
 pub mod index;
 pub mod media;
 pub mod naming;

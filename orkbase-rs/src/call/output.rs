@@ -1,7 +1,11 @@
 //! What the core tells the world to do.
 
 use crate::{
-    audio::block::Block, call::party::Side, ids::OrkUid, message::tape::TapeMessage,
+    audio::block::Block,
+    call::party::Side,
+    ids::OrkUid,
+    message::{tag::AddTagMessage, tape::TapeMessage},
+    rtp::dtmf::Key,
     time::Timestamp,
 };
 use std::net::SocketAddr;
@@ -19,6 +23,8 @@ pub enum Output {
     Audio(Block),
     /// Tell the tracker and the event stream.
     Told(Box<TapeMessage>),
+    /// Tell them something about a moment of a tape.
+    Tagged(Box<AddTag>),
     /// Close the tape; `ready` is told by whoever closed it.
     Closed(Box<Closing>),
 }
@@ -40,6 +46,28 @@ pub struct Opening {
     pub message: TapeMessage,
 }
 
+/// A tag of an open tape.
+#[derive(Clone, Debug)]
+pub struct AddTag {
+    /// Its number.
+    pub tape: TapeId,
+    /// Who is meant.
+    pub side: Side,
+    /// The tag, as told.
+    pub message: AddTagMessage,
+}
+
+/// A key that was pressed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Digit {
+    /// By whom.
+    pub side: Side,
+    /// Which.
+    pub key: Key,
+    /// When, in milliseconds from the start of the tape.
+    pub offset_ms: u64,
+}
+
 /// A tape ends.
 #[derive(Clone, Debug)]
 pub struct Closing {
@@ -53,6 +81,8 @@ pub struct Closing {
     pub duration_ms: u64,
     /// The streams that were on it.
     pub legs: Vec<LegReport>,
+    /// The keys that were pressed, in order.
+    pub digits: Vec<Digit>,
     /// The `stop` message, as told; becomes `ready`.
     pub message: TapeMessage,
 }

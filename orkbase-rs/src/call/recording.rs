@@ -1,7 +1,7 @@
 //! A recording: the decision to keep a call's audio, and the block that is being filled.
 
 use super::{
-    output::{EndReason, TapeId},
+    output::{Digit, EndReason, TapeId},
     policy::Parties,
 };
 use crate::{
@@ -39,6 +39,8 @@ pub struct Recording {
     pub parties: Parties,
     /// Free tags.
     pub tags: BTreeMap<String, String>,
+    /// Keys pressed so far.
+    pub digits: Vec<Digit>,
     /// Why it was told to end, if it was.
     pub ending: Option<EndReason>,
     /// Streams on the tape so far.

@@ -1,6 +1,9 @@
 //! A call as the switchboard keeps it: its dialog, its streams, its recording.
 
-use super::{dialog::Dialog, index::FlowId, party::Role, recording::Recording, stream::Stream};
+use super::{
+    dialog::Dialog, digits::Presses, index::FlowId, party::Role, recording::Recording,
+    stream::Stream,
+};
 use crate::time::Timestamp;
 
 /// Streams kept of one call; a phone that restarts its SSRC with every hold stays far below.
@@ -40,6 +43,8 @@ pub struct Call {
     pub flows: Vec<FlowId>,
     /// How often it was put on hold.
     pub holds: u32,
+    /// Keys pressed lately.
+    pub presses: Presses,
 }
 
 impl Call {
@@ -57,6 +62,7 @@ impl Call {
             last_media: Timestamp(0),
             flows: Vec::new(),
             holds: 0,
+            presses: Presses::new(),
         }
     }
 

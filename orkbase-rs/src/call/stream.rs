@@ -7,6 +7,7 @@ use super::{
 use crate::{
     audio::codec::Codec as AudioCodec,
     rtp::{
+        dtmf::Detector,
         sequence::Sequence,
         srtp::candidates::Candidates,
         timeline::{TICKS_PER_SAMPLE_8K, TICKS_PER_SEC, Timeline, millis_from_ticks},
@@ -107,6 +108,8 @@ pub struct Stream {
     pub undecoded: u64,
     /// Decrypts what it sends, when signalling showed keys.
     pub srtp: Option<Box<Candidates>>,
+    /// Finds keys in its telephone events, once there are any.
+    pub dtmf: Option<Box<Detector>>,
     /// Keys that could not be used: suite unknown or malformed.
     pub keys_refused: u32,
     /// Packets whose SRTP authentication failed.
@@ -151,6 +154,7 @@ impl Stream {
             late: 0,
             undecoded: 0,
             srtp: None,
+            dtmf: None,
             keys_refused: 0,
             unauthentic: 0,
             unheard: 0,

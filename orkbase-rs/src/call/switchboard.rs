@@ -77,6 +77,10 @@ pub struct Counters {
     pub rtp_paused: u64,
     /// RTP packets refused because a call or the table had too many streams or flows.
     pub rtp_refused: u64,
+    /// Keys pressed, as told.
+    pub digits: u64,
+    /// Keys beyond the bound of a tape.
+    pub digits_refused: u64,
     /// RTCP packets.
     pub rtcp_packets: u64,
     /// RTP-like packets of flows that nobody announced.
@@ -214,7 +218,7 @@ impl Switchboard {
                 self.counters.calls_failed += u64::from(before == Progress::Offered);
             }
             Fact::Ended => call.dialog.ended(at),
-            Fact::Digit(_) => call.dialog.last_signal = at,
+            Fact::Digit { digit, number } => self.handle_digit(at, slot, signal, digit, *number),
             Fact::Transferred { target, .. } => {
                 if let Some(recording) = call.recording.as_mut() {
                     recording.tags.insert("transfer".to_owned(), target.clone());
@@ -233,7 +237,7 @@ impl Switchboard {
             | Fact::Refused { .. }
             | Fact::Cancelled
             | Fact::Ended
-            | Fact::Digit(_)
+            | Fact::Digit { .. }
             | Fact::Transferred { .. } => false,
         };
         if let Some(slot) = self.by_id.get(&signal.call).copied() {
@@ -535,6 +539,7 @@ impl Switchboard {
             ondemand: call.ondemand,
             parties,
             tags,
+            digits: Vec::new(),
             ending: None,
             legs: 0,
             bytes,
@@ -588,6 +593,7 @@ impl Switchboard {
             start: recording.start,
             duration_ms: millis_from_ticks(ticks),
             legs,
+            digits: recording.digits,
             message,
         })));
         self.counters.tapes_closed += 1;

@@ -8,6 +8,7 @@ pub mod init;
 pub mod pairs;
 pub mod response;
 pub mod single_line;
+pub mod tag;
 pub mod tape;
 pub mod url;
 pub mod words;

@@ -62,7 +62,12 @@ pub enum Fact {
     /// A party hung up.
     Ended,
     /// A digit was pressed (SIP: INFO).
-    Digit(String),
+    Digit {
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: String,
+        /// Grows with every request of the same speaker (SIP: `CSeq`); 0 when it is not known.
+        number: u32,
+    },
     /// The other party is told to call somebody else (SIP: REFER).
     Transferred {
         /// Where to.

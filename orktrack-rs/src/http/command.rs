@@ -16,6 +16,7 @@ use orkbase::message::{
     init::InitMessage,
     response::{SimpleResponse, TapeResponse},
     single_line,
+    tag::AddTagMessage,
     tape::TapeMessage,
     url,
 };
@@ -39,6 +40,7 @@ pub(super) async fn answer(desk: &Desk, head: &Parts, body: &[u8]) -> Reply {
     let class = ["cmd", "class", "type"].into_iter().find_map(|key| pairs.first(key));
     match class.map(str::to_ascii_lowercase).as_deref() {
         Some("tape") => tape(desk, &pairs, as_json).await,
+        Some("addtag") => tag(desk, &pairs, as_json).await,
         Some("init") => init(desk, &pairs, as_json).await,
         Some("ping") => ping(desk, as_json),
         Some(other) => {
@@ -77,6 +79,28 @@ async fn tape(desk: &Desk, pairs: &Pairs, as_json: bool) -> Reply {
         Err(error) => {
             let comment = format!("not stored: {error}");
             let failed = TapeResponse { success: false, comment, deletetape: false };
+            let mut reply = with(say(&failed, as_json), RETRY_AFTER, "2");
+            *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            reply
+        }
+    }
+}
+
+/// A tag names its recording; one that names it by party, or by another tag, is not known yet.
+async fn tag(desk: &Desk, pairs: &Pairs, as_json: bool) -> Reply {
+    let message = match AddTagMessage::from_pairs(pairs) {
+        Ok(message) => message,
+        Err(error) => return refuse(desk, &error, as_json),
+    };
+    // The text may be part of a card number: it is for the database only.
+    tracing::debug!(orkuid = message.orkuid, tagtype = message.tagtype, "addtag");
+    let taken = SimpleResponse::done("");
+    match desk.store.tag(message, unix_now()).await {
+        Ok(Outcome::Added) => with(say(&taken, as_json), STORED, "yes"),
+        Ok(Outcome::Repeated) => with(say(&taken, as_json), STORED, "repeated"),
+        Ok(Outcome::Full) => refuse(desk, &"too many tags of this recording", as_json),
+        Err(error) => {
+            let failed = SimpleResponse::failed(format!("not stored: {error}"));
             let mut reply = with(say(&failed, as_json), RETRY_AFTER, "2");
             *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             reply

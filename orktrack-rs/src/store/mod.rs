@@ -11,11 +11,13 @@ mod upgrade;
 mod writer;
 
 pub use file::OpenError;
-pub use read::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page, Query, ReadError, Reader, Recording};
+pub use read::{
+    Cursor, DEFAULT_LIMIT, MAX_LIMIT, Moment, Page, Query, ReadError, Reader, Recording,
+};
 pub use upgrade::UpgradeError;
 
 use crate::counters::Counters;
-use orkbase::message::{init::InitMessage, tape::TapeMessage};
+use orkbase::message::{init::InitMessage, tag::AddTagMessage, tape::TapeMessage};
 use std::{io, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,6 +54,7 @@ pub enum NotStored {
 #[derive(Debug)]
 enum News {
     Tape(TapeMessage),
+    Tag(AddTagMessage),
     Init(InitMessage),
 }
 
@@ -92,6 +95,14 @@ impl Store {
     /// It is not on the disk.
     pub async fn tape(&self, message: TapeMessage, received: u64) -> Result<Outcome, NotStored> {
         self.tell(News::Tape(message), received).await
+    }
+
+    /// Stores a tag of a recording, known or not; returns when it is on the disk.
+    ///
+    /// # Errors
+    /// It is not on the disk.
+    pub async fn tag(&self, message: AddTagMessage, received: u64) -> Result<Outcome, NotStored> {
+        self.tell(News::Tag(message), received).await
     }
 
     /// Stores an introduction; returns when it is on the disk.

@@ -68,6 +68,19 @@ pub struct Recording {
     pub filename: String,
     /// Tags such as `codec`, `packets`, `lost`.
     pub tags: BTreeMap<String, String>,
+    /// Tags of moments such as `dtmfdigit`, in the order of their offsets.
+    pub moments: Vec<Moment>,
+}
+
+/// A tag of a moment of a recording.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Moment {
+    /// Milliseconds from the start of the recording.
+    pub offsetmsec: i64,
+    /// What kind of tag.
+    pub tagtype: String,
+    /// What it says.
+    pub tagtext: String,
 }
 
 /// A place in the list; the page behind it follows.
@@ -185,6 +198,7 @@ impl Reader {
         recordings.truncate(limit);
         for recording in &mut recordings {
             recording.tags = self.tags(recording.id)?;
+            recording.moments = self.moments(&recording.recid)?;
         }
         let last = recordings.last().filter(|_| more);
         let next = last.map(|last| Cursor { started: last.started, id: last.id });
@@ -195,6 +209,16 @@ impl Reader {
         let sql = "SELECT key, value FROM tape_tag WHERE tape = ?";
         let mut statement = self.connection.prepare_cached(sql)?;
         statement.query_map([tape], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    }
+
+    fn moments(&self, recid: &str) -> rusqlite::Result<Vec<Moment>> {
+        let sql = "SELECT offsetmsec, tagtype, tagtext FROM moment_tag WHERE recid = ?
+             ORDER BY offsetmsec, tagtype, tagtext";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let moment = |row: &Row<'_>| {
+            Ok(Moment { offsetmsec: row.get(0)?, tagtype: row.get(1)?, tagtext: row.get(2)? })
+        };
+        statement.query_map([recid], moment)?.collect()
     }
 }
 
@@ -251,5 +275,6 @@ fn recording(row: &Row<'_>) -> rusqlite::Result<Recording> {
         side: row.get("side")?,
         filename: row.get("filename")?,
         tags: BTreeMap::new(),
+        moments: Vec::new(),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{Outcome, to_sql};
 use crate::ledger::{self, Change, Entry, Tape};
-use orkbase::message::{Message, init::InitMessage, tape::TapeMessage, url};
+use orkbase::message::{Message, init::InitMessage, tag::AddTagMessage, tape::TapeMessage, url};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 /// Writes or renews a recorder.
@@ -71,6 +71,47 @@ pub(super) fn put_tape(
             )?
             .execute(params![tape, message.stage.as_str(), to_sql(received), body])?;
     }
+    Ok(Outcome::Added)
+}
+
+/// Most tags of moments kept of one recording.
+const MAX_TAGS: i64 = 10_000;
+
+/// Writes a tag of a moment of a recording.
+pub(super) fn put_tag(
+    connection: &Connection,
+    tag: &AddTagMessage,
+    received: u64,
+) -> rusqlite::Result<Outcome> {
+    let offset = to_sql(tag.offsetmsec);
+    let known: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM moment_tag
+             WHERE recid = ? AND offsetmsec = ? AND tagtype = ? AND tagtext = ?)",
+        )?
+        .query_row(params![tag.orkuid, offset, tag.tagtype, tag.tagtext], |row| row.get(0))?;
+    if known {
+        return Ok(Outcome::Repeated);
+    }
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM moment_tag WHERE recid = ?")?
+        .query_row([&tag.orkuid], |row| row.get(0))?;
+    if count >= MAX_TAGS {
+        return Ok(Outcome::Full);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO moment_tag (recid, tagtype, tagtext, offsetmsec, localparty, received)
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            tag.orkuid,
+            tag.tagtype,
+            tag.tagtext,
+            offset,
+            tag.localparty,
+            to_sql(received)
+        ])?;
     Ok(Outcome::Added)
 }
 

@@ -1,4 +1,4 @@
--- The tracker's database, version 1. All times are Unix seconds, UTC.
+-- The tracker's database, version 2. All times are Unix seconds, UTC.
 -- Words are those of the Oreka API, so that an operator finds the wire's fields again.
 
 -- A recorder that introduced itself with `init`. Its password is not kept.
@@ -73,3 +73,15 @@ CREATE TABLE tape_tag (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX tape_tag_value ON tape_tag (key, value);
+
+-- A tag of a moment of a recording, for example a digit: `addtag` messages. They name no recorder and
+-- may come before the recording is known, so they refer to it by name only.
+CREATE TABLE moment_tag (
+    recid      TEXT    NOT NULL CHECK (recid <> ''), -- orkuid, as in tape.recid
+    tagtype    TEXT    NOT NULL CHECK (tagtype <> ''), -- `dtmfdigit`
+    tagtext    TEXT    NOT NULL,
+    offsetmsec INTEGER NOT NULL CHECK (offsetmsec >= 0), -- from the start of the recording
+    localparty TEXT    NOT NULL, -- the monitored party, if said
+    received   INTEGER NOT NULL CHECK (received >= 0), -- tracker's clock
+    PRIMARY KEY (recid, offsetmsec, tagtype, tagtext)
+) STRICT, WITHOUT ROWID;

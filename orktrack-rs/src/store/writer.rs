@@ -95,7 +95,7 @@ impl Writer {
             News::Init(init) if self.owed.len() < REMEMBERED => {
                 self.owed.insert(init.hostname.clone(), (init.clone(), job.received));
             }
-            News::Init(_) | News::Tape(_) => {}
+            News::Init(_) | News::Tape(_) | News::Tag(_) => {}
         }
     }
 
@@ -126,6 +126,7 @@ fn write_all(
         let step = transaction.savepoint()?;
         let written = match &job.news {
             News::Tape(message) => rows::put_tape(&step, message, job.received),
+            News::Tag(tag) => rows::put_tag(&step, tag, job.received),
             News::Init(init) => rows::put_recorder(&step, init, job.received),
         };
         outcomes.push(match written {

@@ -209,6 +209,41 @@ fn a_message_that_fails_waits_alone_and_keeps_its_order() {
 }
 
 #[test]
+fn a_tag_goes_in_order_and_is_given_up_when_it_fails_for_ever() {
+    let tag = |orkuid: &str| AddTagMessage {
+        orkuid: orkuid.to_owned(),
+        tagtype: "dtmfdigit".to_owned(),
+        tagtext: "5".to_owned(),
+        ..AddTagMessage::default()
+    };
+    let tracker = Tracker::start(anywhere(), |target, _| {
+        let unknown = "class=simpleresponse success=false comment=what \r\n";
+        match target.contains("type=addtag") {
+            true if target.contains("orkuid=bad") => Act::Answer(500, "what".to_owned()),
+            true => Act::Answer(200, unknown.to_owned()),
+            false => Act::taken(),
+        }
+    });
+    let (reporter, handle) = Reporter::start(config(&[tracker.address])).unwrap();
+    for recid in ["bad", "good"] {
+        handle.tell(message(recid, Stage::Start));
+        handle.tag(tag(recid));
+        ready(&handle, recid);
+    }
+    assert_eq!(reporter.stop(LIMIT), 0);
+    let order = |recid: &str| -> Vec<String> {
+        let targets = tracker.targets().into_iter().filter(|t| t.contains(&format!("={recid}&")));
+        let word = |t: String| ["addtag", "start", "ready"].into_iter().find(|w| t.contains(w));
+        targets.filter_map(word).map(str::to_owned).collect()
+    };
+    assert_eq!(order("good"), is(&["start", "addtag", "ready"]), "success=false is an answer");
+    assert_eq!(order("bad").len(), 2 + 11);
+    assert_eq!(order("bad").last().map(String::as_str), Some("ready"));
+    assert_eq!(number(&handle.counters().refused), 1);
+    assert_eq!(number(&handle.counters().delivered), 5);
+}
+
+#[test]
 fn answers_without_end_or_measure_are_bounded() {
     let tracker = Tracker::start(anywhere(), |target, _| {
         if target.contains("recid=huge") {

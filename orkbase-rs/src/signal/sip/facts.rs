@@ -82,7 +82,10 @@ fn request(
             target: target.uri.user_text(),
             replaces: message.refer_to_replaces(),
         }),
-        Method::Info => digit(message).map(Fact::Digit),
+        Method::Info => digit(message).map(|digit| Fact::Digit {
+            digit,
+            number: message.cseq().map_or(0, |(number, _)| number),
+        }),
         Method::Notify
         | Method::Subscribe
         | Method::Options
