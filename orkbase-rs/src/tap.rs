@@ -15,7 +15,10 @@ use crate::{
         Datagram, Frame,
         decoder::{self, Decoder, Limits, Sink, TcpStream},
     },
-    signal::sip::{Message, facts, framing::Framer, looks_like_sip},
+    signal::{
+        sip::{Message, facts, framing::Framer, looks_like_sip},
+        skinny::{self, looks_like_skinny},
+    },
     time::Timestamp,
 };
 use foldhash::fast::RandomState;
@@ -25,8 +28,8 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 const MAX_SIP_BYTES: usize = 64 * 1024;
 /// TCP bytes that wait behind a hole are looked for this often, in milliseconds.
 const DUE_MS: u64 = 50;
-/// TCP directions whose bytes are searched for SIP at once.
-const MAX_SIP_STREAMS: usize = 16_384;
+/// TCP directions whose bytes are searched for signalling at once.
+const MAX_STREAMS: usize = 16_384;
 
 /// What signalling counted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -37,6 +40,10 @@ pub struct SignalCounters {
     pub sip_facts: u64,
     /// Bytes that looked like SIP and could not be read.
     pub sip_malformed: u64,
+    /// Skinny messages framed.
+    pub skinny_messages: u64,
+    /// Skinny messages that stated a fact about a call.
+    pub skinny_facts: u64,
 }
 
 /// Everything the core counts.
@@ -71,8 +78,28 @@ struct Core {
     board: Switchboard,
     signals: SignalCounters,
     headers: Vec<String>,
-    streams: HashMap<(SocketAddr, SocketAddr), Framer, RandomState>,
+    streams: HashMap<(SocketAddr, SocketAddr), Reader, RandomState>,
+    phones: skinny::Phones,
     now: Timestamp,
+}
+
+/// How a direction of a TCP connection is cut into messages.
+#[derive(Debug)]
+enum Reader {
+    Sip(Box<Framer>),
+    Skinny(skinny::Framer),
+}
+
+impl Reader {
+    /// Decided once, by the first bytes.
+    fn choose(stream: &TcpStream<'_>) -> Self {
+        let ports = [stream.source.port(), stream.destination.port()];
+        if looks_like_skinny(stream.data, ports) {
+            Self::Skinny(skinny::Framer::default())
+        } else {
+            Self::Sip(Box::new(Framer::new(MAX_SIP_BYTES)))
+        }
+    }
 }
 
 impl Tap {
@@ -95,6 +122,7 @@ impl Tap {
                 signals: SignalCounters::default(),
                 headers,
                 streams: HashMap::default(),
+                phones: skinny::Phones::default(),
                 now: Timestamp::default(),
             },
             frames: 0,
@@ -219,6 +247,15 @@ impl Core {
             self.board.handle_signal(self.now, &signal);
         }
     }
+
+    fn skinny(&mut self, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        self.signals.skinny_messages += 1;
+        let Some(message) = skinny::Message::read(bytes) else { return };
+        if let Some(signal) = self.phones.read(&message, source, destination) {
+            self.signals.skinny_facts += 1;
+            self.board.handle_signal(self.now, &signal);
+        }
+    }
 }
 
 impl Sink for Core {
@@ -232,16 +269,26 @@ impl Sink for Core {
     fn tcp(&mut self, stream: TcpStream<'_>) {
         let key = (stream.source, stream.destination);
         let known = self.streams.contains_key(&key);
-        if !known && (stream.data.is_empty() || self.streams.len() >= MAX_SIP_STREAMS) {
+        if !known && (stream.data.is_empty() || self.streams.len() >= MAX_STREAMS) {
             return;
         }
-        let mut framer = self.streams.remove(&key).unwrap_or_else(|| Framer::new(MAX_SIP_BYTES));
+        let mut reader = self.streams.remove(&key).unwrap_or_else(|| Reader::choose(&stream));
         let (source, destination) = key;
-        framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
-            self.sip(source, destination, message);
-        });
+        match &mut reader {
+            Reader::Sip(framer) => framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
+                self.sip(source, destination, message);
+            }),
+            Reader::Skinny(framer) => {
+                framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
+                    self.skinny(source, destination, message);
+                });
+                if stream.closed {
+                    self.phones.forget(source, destination);
+                }
+            }
+        }
         if !stream.closed {
-            self.streams.insert(key, framer);
+            self.streams.insert(key, reader);
         }
     }
 }
