@@ -295,3 +295,37 @@ impl Sink for Core {
 
 /// Limits of the packet layer, for whoever builds a [`Tap`].
 pub use decoder::Limits as PacketLimits;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::LinkType;
+
+    /// One segment from 10.0.0.1:2000 to 10.0.0.5.
+    fn segment(port: u16, data: &[u8]) -> Vec<u8> {
+        let total = u16::try_from(40 + data.len()).unwrap().to_be_bytes();
+        let mut bytes = vec![0x45, 0, total[0], total[1], 0, 1, 0x40, 0, 64, 6, 0, 0];
+        bytes.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 5, 0x07, 0xD0]);
+        bytes.extend_from_slice(&port.to_be_bytes());
+        bytes.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 9, 0x50, 0x18, 16, 0, 0, 0, 0, 0]);
+        bytes.extend_from_slice(data);
+        bytes
+    }
+
+    #[test]
+    fn a_tcp_stream_is_read_as_what_its_first_bytes_are() {
+        let options = b"OPTIONS sip:a@b SIP/2.0\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
+            From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nContent-Length: 0\r\n\r\n";
+        let hung_up = [16u32, 0x14, 0x111, 2, 1, 7].map(u32::to_le_bytes).concat();
+        let mut tap = Tap::new(Settings::default(), Limits::default(), 0);
+        for (port, data) in [(50_000, options.as_slice()), (50_001, hung_up.as_slice())] {
+            let bytes = segment(port, data);
+            let wire_len = u32::try_from(bytes.len()).unwrap();
+            let at = Timestamp(1_000_000_000);
+            tap.handle_frame(&Frame { at, link: LinkType::RawIp, wire_len, bytes: &bytes });
+        }
+        tap.finish(Timestamp(2_000_000_000), EndReason::Shutdown);
+        let signals = tap.counters().signals;
+        assert_eq!((signals.sip_messages, signals.skinny_messages), (1, 1));
+    }
+}
