@@ -73,6 +73,8 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("sip.messages", s.sip_messages),
         ("sip.facts", s.sip_facts),
         ("sip.malformed", s.sip_malformed),
+        ("skinny.messages", s.skinny_messages),
+        ("skinny.facts", s.skinny_facts),
         ("call.signalled", c.calls_signalled),
         ("call.unannounced", c.calls_unannounced),
         ("call.answered", c.calls_answered),

@@ -15,7 +15,10 @@ use crate::{
         Datagram, Frame,
         decoder::{self, Decoder, Limits, Sink, TcpStream},
     },
-    signal::sip::{Message, facts, framing::Framer, looks_like_sip},
+    signal::{
+        sip::{Message, facts, framing::Framer, looks_like_sip},
+        skinny::{self, looks_like_skinny},
+    },
     time::Timestamp,
 };
 use foldhash::fast::RandomState;
@@ -25,8 +28,8 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 const MAX_SIP_BYTES: usize = 64 * 1024;
 /// TCP bytes that wait behind a hole are looked for this often, in milliseconds.
 const DUE_MS: u64 = 50;
-/// TCP directions whose bytes are searched for SIP at once.
-const MAX_SIP_STREAMS: usize = 16_384;
+/// TCP directions whose bytes are searched for signalling at once.
+const MAX_STREAMS: usize = 16_384;
 
 /// What signalling counted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -37,6 +40,10 @@ pub struct SignalCounters {
     pub sip_facts: u64,
     /// Bytes that looked like SIP and could not be read.
     pub sip_malformed: u64,
+    /// Skinny messages framed.
+    pub skinny_messages: u64,
+    /// Skinny messages that stated a fact about a call.
+    pub skinny_facts: u64,
 }
 
 /// Everything the core counts.
@@ -71,8 +78,28 @@ struct Core {
     board: Switchboard,
     signals: SignalCounters,
     headers: Vec<String>,
-    streams: HashMap<(SocketAddr, SocketAddr), Framer, RandomState>,
+    streams: HashMap<(SocketAddr, SocketAddr), Reader, RandomState>,
+    phones: skinny::Phones,
     now: Timestamp,
+}
+
+/// How a direction of a TCP connection is cut into messages.
+#[derive(Debug)]
+enum Reader {
+    Sip(Box<Framer>),
+    Skinny(skinny::Framer),
+}
+
+impl Reader {
+    /// Decided once, by the first bytes.
+    fn choose(stream: &TcpStream<'_>) -> Self {
+        let ports = [stream.source.port(), stream.destination.port()];
+        if looks_like_skinny(stream.data, ports) {
+            Self::Skinny(skinny::Framer::default())
+        } else {
+            Self::Sip(Box::new(Framer::new(MAX_SIP_BYTES)))
+        }
+    }
 }
 
 impl Tap {
@@ -95,6 +122,7 @@ impl Tap {
                 signals: SignalCounters::default(),
                 headers,
                 streams: HashMap::default(),
+                phones: skinny::Phones::default(),
                 now: Timestamp::default(),
             },
             frames: 0,
@@ -219,6 +247,15 @@ impl Core {
             self.board.handle_signal(self.now, &signal);
         }
     }
+
+    fn skinny(&mut self, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
+        self.signals.skinny_messages += 1;
+        let Some(message) = skinny::Message::read(bytes) else { return };
+        if let Some(signal) = self.phones.read(&message, source, destination) {
+            self.signals.skinny_facts += 1;
+            self.board.handle_signal(self.now, &signal);
+        }
+    }
 }
 
 impl Sink for Core {
@@ -232,19 +269,63 @@ impl Sink for Core {
     fn tcp(&mut self, stream: TcpStream<'_>) {
         let key = (stream.source, stream.destination);
         let known = self.streams.contains_key(&key);
-        if !known && (stream.data.is_empty() || self.streams.len() >= MAX_SIP_STREAMS) {
+        if !known && (stream.data.is_empty() || self.streams.len() >= MAX_STREAMS) {
             return;
         }
-        let mut framer = self.streams.remove(&key).unwrap_or_else(|| Framer::new(MAX_SIP_BYTES));
+        let mut reader = self.streams.remove(&key).unwrap_or_else(|| Reader::choose(&stream));
         let (source, destination) = key;
-        framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
-            self.sip(source, destination, message);
-        });
+        match &mut reader {
+            Reader::Sip(framer) => framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
+                self.sip(source, destination, message);
+            }),
+            Reader::Skinny(framer) => {
+                framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
+                    self.skinny(source, destination, message);
+                });
+                if stream.closed {
+                    self.phones.forget(source, destination);
+                }
+            }
+        }
         if !stream.closed {
-            self.streams.insert(key, framer);
+            self.streams.insert(key, reader);
         }
     }
 }
 
 /// Limits of the packet layer, for whoever builds a [`Tap`].
 pub use decoder::Limits as PacketLimits;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::LinkType;
+
+    /// One segment from 10.0.0.1:2000 to 10.0.0.5.
+    fn segment(port: u16, data: &[u8]) -> Vec<u8> {
+        let total = u16::try_from(40 + data.len()).unwrap().to_be_bytes();
+        let mut bytes = vec![0x45, 0, total[0], total[1], 0, 1, 0x40, 0, 64, 6, 0, 0];
+        bytes.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 5, 0x07, 0xD0]);
+        bytes.extend_from_slice(&port.to_be_bytes());
+        bytes.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 9, 0x50, 0x18, 16, 0, 0, 0, 0, 0]);
+        bytes.extend_from_slice(data);
+        bytes
+    }
+
+    #[test]
+    fn a_tcp_stream_is_read_as_what_its_first_bytes_are() {
+        let options = b"OPTIONS sip:a@b SIP/2.0\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
+            From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nContent-Length: 0\r\n\r\n";
+        let hung_up = [16u32, 0x14, 0x111, 2, 1, 7].map(u32::to_le_bytes).concat();
+        let mut tap = Tap::new(Settings::default(), Limits::default(), 0);
+        for (port, data) in [(50_000, options.as_slice()), (50_001, hung_up.as_slice())] {
+            let bytes = segment(port, data);
+            let wire_len = u32::try_from(bytes.len()).unwrap();
+            let at = Timestamp(1_000_000_000);
+            tap.handle_frame(&Frame { at, link: LinkType::RawIp, wire_len, bytes: &bytes });
+        }
+        tap.finish(Timestamp(2_000_000_000), EndReason::Shutdown);
+        let signals = tap.counters().signals;
+        assert_eq!((signals.sip_messages, signals.skinny_messages), (1, 1));
+    }
+}

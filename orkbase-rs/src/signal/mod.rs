@@ -9,6 +9,7 @@ use std::{
 };
 
 pub mod sip;
+pub mod skinny;
 
 /// One fact about one call.
 #[derive(Clone, Debug)]
