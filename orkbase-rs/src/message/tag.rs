@@ -62,7 +62,7 @@ mod tests {
     use crate::message::url;
 
     fn read(text: &str) -> Result<AddTagMessage, FieldError> {
-        AddTagMessage::from_pairs(&url::decode(text.as_bytes()).unwrap())
+        AddTagMessage::from_pairs(&url::decode(text.as_bytes()).unwrap_or_default())
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub enum Fact {
     Digit {
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         digit: String,
-        /// Grows with every request of the same speaker (SIP: CSeq); 0 when it is not known.
+        /// Grows with every request of the same speaker (SIP: `CSeq`); 0 when it is not known.
         number: u32,
     },
     /// The other party is told to call somebody else (SIP: REFER).
