@@ -183,9 +183,9 @@ fn digits(got: &Rehearsal) -> String {
 #[test]
 fn every_digit_is_told_once_and_in_order() {
     let got = run(&format!(
-        "{UP} rtp 1s; dtmf a->b 5; dtmf a->b 5; rtp 1s; dtmf b->a #; rtp 1s; dtmf a->b D; rtp 1s; a->b BYE"
+        "{UP} rtp 1s; dtmf a->b 5; dtmf a->b 5; rtp 1s; dtmf b->a *; rtp 1s; dtmf a->b D; rtp 1s; a->b BYE"
     ));
-    assert_eq!(digits(&got), "5@10 5@11 #@23 D@34");
+    assert_eq!(digits(&got), "5@10 5@11 *@23 D@34");
     let closing = got.only().closing.as_ref().unwrap();
     let sides: Vec<&str> = closing.digits.iter().map(|digit| digit.side.as_str()).collect();
     assert_eq!(sides, ["local", "local", "remote", "local"]);

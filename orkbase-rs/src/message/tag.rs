@@ -62,8 +62,7 @@ mod tests {
     use crate::message::url;
 
     fn read(text: &str) -> Result<AddTagMessage, FieldError> {
-        let pairs = url::decode(text.as_bytes()).unwrap_or_default();
-        AddTagMessage::from_pairs(&pairs)
+        AddTagMessage::from_pairs(&url::decode(text.as_bytes()).unwrap_or_default())
     }
 
     #[test]
