@@ -296,3 +296,33 @@ fn on_demand_only_records_nothing_unasked() {
     assert_eq!((got.tapes.len(), got.told.len()), (0, 0));
     assert_eq!(got.counters.calls.rtp_unwanted, 100);
 }
+
+#[test]
+fn where_blocks_end_changes_no_sample() {
+    let text = format!(
+        "set loss=3% dup=2% reorder=4% seed=9; {UP} rtp 2s; dtmf a->b 5; rtp 1s; dtmf b->a 7; rtp 2s; a->b BYE"
+    );
+    let frames = play(&text).unwrap().frames;
+    let run = |block_ms| rehearse(&frames, Settings { block_ms, ..Settings::default() });
+    let whole = run(700);
+    for block_ms in [100, 60_000] {
+        let got = run(block_ms);
+        assert!(got.only().samples == whole.only().samples, "blocks of {block_ms} ms");
+        assert_eq!(summary(&got), summary(&whole));
+    }
+}
+
+#[test]
+fn a_packet_from_before_the_first_is_counted_late() {
+    let mut frames = play(&format!("{UP} rtp 1s; a->b BYE")).unwrap().frames;
+    let source = |frame: &[u8]| frame[26..36].to_vec();
+    let rtp: Vec<usize> = (0..frames.len()).filter(|n| frames[*n].1.len() == 214).collect();
+    let second =
+        *rtp[1..].iter().find(|n| source(&frames[**n].1) == source(&frames[rtp[0]].1)).unwrap();
+    let first = frames[rtp[0]].1.clone();
+    let later = std::mem::replace(&mut frames[second].1, first);
+    frames[rtp[0]].1 = later;
+    let got = rehearse(&frames, Settings::default());
+    let legs = &got.only().closing.as_ref().unwrap().legs;
+    assert_eq!(legs.iter().map(|leg| (leg.packets, leg.lost, leg.late)).max(), Some((50, 0, 1)));
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     audio::{
-        block::{self, BLOCK_BYTES, News, RECORD_HEADER, Record},
+        block::{News, Record},
         codec::DecoderSource,
         kinds::{self, Kind},
     },
@@ -302,12 +302,10 @@ impl Switchboard {
                 None
             }
             Meaning::Event => {
-                Self::void(stream, recording, extended, now);
+                self.void(owner, extended, now);
                 return self.handle_event(at, owner, rtp);
             }
-            Meaning::Foreign | Meaning::Unknown => {
-                return Self::void(stream, recording, extended, now);
-            }
+            Meaning::Foreign | Meaning::Unknown => return self.void(owner, extended, now),
         };
         let tick = match arrival {
             Arrival::Next | Arrival::Ahead => stream.timeline.place(rtp.timestamp, now),
@@ -318,7 +316,8 @@ impl Switchboard {
             }
             Arrival::Behind => {
                 let tick = stream.timeline.place_behind(rtp.timestamp);
-                if tick < now - late_ticks {
+                // What belongs before the tape begins cannot be placed either.
+                if tick < now - late_ticks || tick < recording.start_tick {
                     stream.late += 1;
                     self.counters.rtp_late += 1;
                     return;
@@ -363,52 +362,43 @@ impl Switchboard {
             slot,
             anew: stream.anew,
             void: false,
-            #[expect(clippy::cast_possible_truncation, reason = "the low half orders well enough")]
-            order: extended as u32,
+            order: low(extended),
             tick: tick - recording.start_tick,
             payload: rtp.payload,
         };
         stream.anew = false;
-        if recording.bytes.is_empty() {
-            recording.block_since = now;
+        if !recording.append(&record, now) {
+            self.append_to_next(owner.call, &record, now);
         }
-        let full = recording.bytes.len() + RECORD_HEADER + rtp.payload.len() > BLOCK_BYTES;
-        if full && !recording.bytes.is_empty() {
-            self.hand_over_full(owner.call, &record);
-            return;
-        }
-        block::append(&mut recording.bytes, &record);
     }
 
     /// The block is full: hands it over and begins the next with this record.
     #[cold]
-    fn hand_over_full(&mut self, slot: CallSlot, record: &Record<'_>) {
+    fn append_to_next(&mut self, slot: CallSlot, record: &Record<'_>, now: i64) {
         self.hand_over(slot);
         if let Some(recording) = self.call_mut(slot).and_then(|call| call.recording.as_mut()) {
-            block::append(&mut recording.bytes, record);
+            recording.append(record, now);
         }
     }
 
     /// A packet that is not audio: the order advances, nothing is heard.
-    fn void(
-        stream: &mut Stream,
-        recording: &mut super::recording::Recording,
-        extended: u64,
-        now: i64,
-    ) {
+    #[cold]
+    fn void(&mut self, owner: FlowOwner, extended: u64, now: i64) {
+        let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
+        let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
+        let Some(recording) = call.recording.as_mut() else { return };
         let record = Record {
             leg: stream.leg,
             slot: 0,
             anew: stream.anew,
             void: true,
-            #[expect(clippy::cast_possible_truncation, reason = "the low half orders well enough")]
-            order: extended as u32,
+            order: low(extended),
             tick: now - recording.start_tick,
             payload: &[],
         };
-        if recording.bytes.len() + RECORD_HEADER <= BLOCK_BYTES {
-            stream.anew = false;
-            block::append(&mut recording.bytes, &record);
+        stream.anew = false;
+        if !recording.append(&record, now) {
+            self.append_to_next(owner.call, &record, now);
         }
     }
 
@@ -536,6 +526,12 @@ fn newcomer_is_heard(call: &Call, at: Timestamp, flow: FlowId, role: Role) -> bo
         }
     };
     same_way || at.millis_since(current.last_at) >= YIELD_MS || newer(source) || newer(destination)
+}
+
+/// The half of an extended sequence number that records carry: enough to order them by.
+#[expect(clippy::cast_possible_truncation, reason = "the low half orders well enough")]
+const fn low(extended: u64) -> u32 {
+    extended as u32
 }
 
 /// Whether the operator keeps this side.

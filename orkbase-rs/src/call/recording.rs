@@ -1,11 +1,11 @@
 //! A recording: the decision to keep a call's audio, and the block that is being filled.
 
 use super::{
-    output::{Digit, EndReason, TapeId},
+    output::{Digit, TapeId},
     policy::Parties,
 };
 use crate::{
-    audio::block::{Block, News},
+    audio::block::{self, BLOCK_BYTES, Block, News, RECORD_HEADER, Record},
     ids::{OrkUid, TrackingId},
     message::tape::{KeepSide, Stage, TapeMessage},
     time::Timestamp,
@@ -41,8 +41,6 @@ pub struct Recording {
     pub tags: BTreeMap<String, String>,
     /// Keys pressed so far.
     pub digits: Vec<Digit>,
-    /// Why it was told to end, if it was.
-    pub ending: Option<EndReason>,
     /// Streams on the tape so far.
     pub legs: u8,
     /// Records since the last hand-over.
@@ -54,6 +52,19 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// Appends a record that came at `now` (ticks of the call); false when the block has no room for
+    /// it. An empty block takes any record.
+    #[inline]
+    pub fn append(&mut self, record: &Record<'_>, now: i64) -> bool {
+        if self.bytes.is_empty() {
+            self.block_since = now;
+        } else if self.bytes.len() + RECORD_HEADER + record.payload.len() > BLOCK_BYTES {
+            return false;
+        }
+        block::append(&mut self.bytes, record);
+        true
+    }
+
     /// Takes out what has gathered; `empty` takes its place. `now` is in ticks of the call.
     pub fn take_block(&mut self, now: i64, empty: Vec<u8>) -> Block {
         Block {

@@ -540,7 +540,6 @@ impl Switchboard {
             parties,
             tags,
             digits: Vec::new(),
-            ending: None,
             legs: 0,
             bytes,
             news: Vec::new(),
