@@ -2,6 +2,7 @@
 
 pub mod candidates;
 pub mod command;
+mod control;
 pub mod dialog;
 pub mod digits;
 pub mod index;
@@ -16,3 +17,4 @@ pub mod session;
 pub mod settings;
 pub mod stream;
 pub mod switchboard;
+mod taping;
