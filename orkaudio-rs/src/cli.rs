@@ -14,6 +14,7 @@ Examples:
   orkaudio replay --output tapes call.pcap          every call of a capture becomes a WAV file
   tcpdump -i eth1 -U -w - udp | orkaudio replay -   the same from a pipe
   orkaudio run --interface eth1                     record the mirror port eth1
+  orkaudio explain call.pcap                        why each call was recorded, or not
   orkaudio run --check-config                       only look whether the configuration is right
   orkaudio status                                   live calls and counters of the running recorder
 
@@ -33,6 +34,8 @@ pub enum Verb {
     Run(RunArguments),
     /// Handle captures as a live interface would deliver them.
     Replay(ReplayArguments),
+    /// Tell for each call of a capture what was decided, and why; writes no audio.
+    Explain(ExplainArguments),
     /// List every codec, and whether and how it is decoded on this machine.
     Codecs,
     /// Show live calls and counters of the running recorder.
@@ -88,6 +91,27 @@ pub struct ReplayArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub patience: u64,
     /// One JSON object per tape on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Captures (pcap or pcapng), folders of captures, or - for standard input
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+}
+
+/// `orkaudio explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For each call: who called whom, whether it was recorded or why not, and step by step what signalling and
+media told. Last: media that belongs to no call, and the counters. The first thing to look at when a call
+is missing, and the best thing to send with a report of a fault (it holds names and addresses, no audio).
+
+  orkaudio explain call.pcap
+  orkaudio explain --set parties.lan=192.0.2.0/24 --json call.pcap")]
+pub struct ExplainArguments {
+    /// See [`Settings`].
+    #[command(flatten)]
+    pub settings: Settings,
+    /// One JSON object per call, and last one of what belongs to no call
     #[arg(long)]
     pub json: bool,
     /// Captures (pcap or pcapng), folders of captures, or - for standard input

@@ -14,6 +14,7 @@ use orkbase::{
         command::{Command, Reply},
         output::{AddTag, EndReason, Opening, Output, TapeId},
         settings::Settings,
+        story::Account,
     },
     message::tape::TapeMessage,
     packet::{Frame, decoder::Limits},
@@ -224,6 +225,10 @@ impl Engine {
                 let ending = Ending { closing: *closing, order: self.order, overrun_ms };
                 self.order += 1;
                 self.give(Job::Close(Box::new(ending)));
+            }
+            Output::Over(account) => {
+                let Account { call_id, from, to, verdict, .. } = &*account;
+                tracing::info!(call = %call_id, %from, %to, "{verdict}");
             }
         }
     }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod codecs;
 pub mod config;
 pub mod engine;
+pub mod explain;
 pub mod http;
 pub mod recorder;
 pub mod replay;

@@ -5,8 +5,9 @@
 use clap::Parser;
 use orkaudio::{
     announce::{Announcer, LiveTable},
-    cli::{Arguments, ReplayArguments, RunArguments, Settings, Verb},
+    cli::{Arguments, ExplainArguments, ReplayArguments, RunArguments, Settings, Verb},
     config::{self, Config, Sources},
+    explain::{self, ExplainError},
     http::EventHub,
     replay::{self, Nobody, Replay},
     setup,
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => run(arguments),
         Verb::Replay(arguments) => replay(arguments),
+        Verb::Explain(arguments) => explain(arguments),
         Verb::Codecs => write!(io::stdout(), "{}", orkaudio::codecs::table()).map_err(Failure::new),
         Verb::Status(arguments) => match status::show(&arguments) {
             // `| head` has seen enough.
@@ -132,6 +134,18 @@ fn run(_arguments: RunArguments) -> Result<(), Failure> {
         "this orkaudio was built without live capture (cargo feature `live`)".to_owned(),
         2,
     ))
+}
+
+fn explain(arguments: ExplainArguments) -> Result<(), Failure> {
+    let config = load(arguments.settings, Vec::new())?;
+    start_log(&config);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = explain::run(&config, &arguments.captures, arguments.json, &mut out);
+    match done.and_then(|()| out.flush().map_err(ExplainError::Write)) {
+        // `| head` has seen enough.
+        Err(ExplainError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(Failure::new),
+    }
 }
 
 fn replay(arguments: ReplayArguments) -> Result<(), Failure> {

@@ -5,7 +5,9 @@ use crate::tape::{
     finish::{Finished, Outcome},
     worker::TapeCounters,
 };
-use orkbase::{packet::counters::ByNumber, tap::TapCounters};
+use orkbase::{
+    call::course::CallFacts, packet::counters::ByNumber, tap::TapCounters, time::Timestamp,
+};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,12 +38,23 @@ pub fn tape(finished: &Finished) -> Value {
             })
         })
         .collect();
+    let marks: Vec<Value> = closing
+        .marks
+        .iter()
+        .map(|mark| {
+            json!({
+                "offset_ms": mark.offset_ms, "mark": mark.what.as_str(),
+                "detail": mark.what.detail(),
+            })
+        })
+        .collect();
     let mut object = json!({
         "orkuid": message.recid, "nativecallid": message.nativecallid,
         "localparty": message.localparty, "remoteparty": message.remoteparty,
         "localentrypoint": message.localentrypoint, "direction": message.direction.as_str(),
         "start": closing.start.as_secs_f64(), "duration_ms": closing.duration_ms,
         "ended": closing.why.as_str(), "tags": message.tags, "legs": legs, "dtmf": dtmf,
+        "marks": marks, "call": call(&closing.facts),
         "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames, "refused": finished.refused, "damage": finished.damage,
     });
     let (key, value) = match &finished.outcome {
@@ -55,10 +68,43 @@ pub fn tape(finished: &Finished) -> Value {
     object
 }
 
+/// What signalling told of the call; `null` where it told nothing. Times are Unix seconds.
+fn call(facts: &CallFacts) -> Value {
+    let time = |at: Option<Timestamp>| at.map(Timestamp::as_secs_f64);
+    let [source, destination] = facts.signalling;
+    let [local, remote] = &facts.agents;
+    json!({
+        "began": facts.began.as_secs_f64(), "ringing": time(facts.ringing),
+        "answered": time(facts.answered), "released": time(facts.released.map(|(at, _)| at)),
+        "released_by": facts.released.map(|(_, side)| side.as_str()), "code": facts.code,
+        "cause": facts.cause, "src": source.to_string(), "dst": destination.to_string(),
+        "local_agent": local, "remote_agent": remote, "diverted_by": facts.diverted_by,
+        "conversation": facts.conversation, "rule": facts.rule,
+    })
+}
+
 /// Every counter by its name, `stage.what`.
 #[must_use]
 pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map<String, Value> {
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let mut all = packets(tap);
+    let rows = [
+        ("tape.finished", load(&tapes.finished)),
+        ("tape.too_short", load(&tapes.too_short)),
+        ("tape.open_failed", load(&tapes.open_failed)),
+        ("tape.write_failed", load(&tapes.write_failed)),
+        ("tape.finish_failed", load(&tapes.finish_failed)),
+        ("tape.lost_frames", load(&tapes.lost_frames)),
+        ("tape.overrun_ms", overrun_ms),
+        ("tape.bytes", load(&tapes.bytes)),
+    ];
+    all.extend(rows.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
+    all
+}
+
+/// The counters of the core.
+#[must_use]
+pub fn packets(tap: &TapCounters) -> Map<String, Value> {
     let (p, s, c) = (&tap.packets, &tap.signals, &tap.calls);
     let rows: Vec<(&str, u64)> = vec![
         ("capture.frames", tap.frames),
@@ -80,6 +126,9 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("call.answered", c.calls_answered),
         ("call.failed", c.calls_failed),
         ("call.evicted", c.calls_evicted),
+        ("call.ignored", c.calls_ignored),
+        ("call.adopted", c.calls_adopted),
+        ("call.linked", c.calls_linked),
         ("rtp.packets", c.rtp_packets),
         ("rtp.late", c.rtp_late),
         ("rtp.unheard", c.rtp_unheard),
@@ -88,6 +137,7 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("srtp.unauthentic", c.srtp_unauthentic),
         ("rtp.unwanted", c.rtp_unwanted),
         ("rtp.paused", c.rtp_paused),
+        ("rtp.filtered", c.rtp_filtered),
         ("rtp.refused", c.rtp_refused),
         ("rtp.candidates", c.candidate_packets),
         ("rtp.candidates_dropped", c.candidate_dropped),
@@ -97,14 +147,6 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("udp.other", c.other_datagrams),
         ("tape.opened", c.tapes_opened),
         ("tape.closed", c.tapes_closed),
-        ("tape.finished", load(&tapes.finished)),
-        ("tape.too_short", load(&tapes.too_short)),
-        ("tape.open_failed", load(&tapes.open_failed)),
-        ("tape.write_failed", load(&tapes.write_failed)),
-        ("tape.finish_failed", load(&tapes.finish_failed)),
-        ("tape.lost_frames", load(&tapes.lost_frames)),
-        ("tape.overrun_ms", overrun_ms),
-        ("tape.bytes", load(&tapes.bytes)),
     ];
     let mut all: Map<String, Value> =
         rows.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();

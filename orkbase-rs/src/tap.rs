@@ -6,6 +6,7 @@
 use crate::{
     audio::codec::DecoderSource,
     call::{
+        candidates::Stray,
         command::{Command, Reply},
         output::{EndReason, Output},
         settings::Settings,
@@ -107,6 +108,7 @@ impl Tap {
     #[must_use]
     pub fn new(settings: Settings, limits: Limits, seed: u32) -> Self {
         let mut headers = settings.tag_headers.clone();
+        headers.extend(settings.link_headers.iter().cloned());
         for header in
             [&settings.parties.dialed_number_header, &settings.parties.remote_party_header]
         {
@@ -217,6 +219,12 @@ impl Tap {
             signals: self.core.signals.clone(),
             calls: self.core.board.counters().clone(),
         }
+    }
+
+    /// Flows that look like RTP and belong to no call, oldest first.
+    #[must_use]
+    pub fn strays(&self) -> Vec<Stray> {
+        self.core.board.strays()
     }
 
     /// Calls in the table, flows bound to them.

@@ -5,6 +5,7 @@ use orkbase::{
     call::{
         output::{Closing, EndReason, Opening, Output, TapeId},
         settings::Settings,
+        story::Account,
     },
     message::{tag::AddTagMessage, tape::TapeMessage},
     packet::{Frame, LinkType, decoder::Limits},
@@ -33,6 +34,8 @@ pub struct Rehearsal {
     pub tags: Vec<AddTagMessage>,
     /// Tapes in order of opening.
     pub tapes: Vec<Tape>,
+    /// Calls that were over, in order; all of them with `Settings::explain`.
+    pub accounts: Vec<Account>,
     /// Counters at the end.
     pub counters: TapCounters,
 }
@@ -124,7 +127,13 @@ pub fn rehearse_with(
     between: Between<'_>,
 ) -> Rehearsal {
     let mut tap = Tap::new(settings, Limits::default(), 0);
-    let (mut told, mut tags) = (Vec::new(), Vec::new());
+    let mut got = Rehearsal {
+        told: Vec::new(),
+        tags: Vec::new(),
+        tapes: Vec::new(),
+        accounts: Vec::new(),
+        counters: tap.counters(),
+    };
     let mut making: BTreeMap<TapeId, Making> = BTreeMap::new();
     let mut scratch = Scratch::default();
     let mut last = Timestamp::default();
@@ -133,25 +142,24 @@ pub fn rehearse_with(
         between(&mut tap, last);
         let wire_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         tap.handle_frame(&Frame { at: last, link: LinkType::Ethernet, wire_len, bytes });
-        drain(&mut tap, &mut told, &mut tags, &mut making, &mut scratch);
+        drain(&mut tap, &mut got, &mut making, &mut scratch);
     }
     tap.finish(last, EndReason::Shutdown);
-    drain(&mut tap, &mut told, &mut tags, &mut making, &mut scratch);
-    let tapes = making.into_values().map(|m| Tape { samples: m.memory.0, ..m.tape }).collect();
-    Rehearsal { told, tags, tapes, counters: tap.counters() }
+    drain(&mut tap, &mut got, &mut making, &mut scratch);
+    let tape = |m: Making| Tape { samples: m.memory.0, ..m.tape };
+    Rehearsal { tapes: making.into_values().map(tape).collect(), counters: tap.counters(), ..got }
 }
 
 fn drain(
     tap: &mut Tap,
-    told: &mut Vec<TapeMessage>,
-    tags: &mut Vec<AddTagMessage>,
+    got: &mut Rehearsal,
     making: &mut BTreeMap<TapeId, Making>,
     scratch: &mut Scratch,
 ) {
     while let Some(output) = tap.poll_output() {
         match output {
-            Output::Told(message) => told.push(*message),
-            Output::Tagged(tag) => tags.push(tag.message),
+            Output::Told(message) => got.told.push(*message),
+            Output::Tagged(tag) => got.tags.push(tag.message),
             Output::Opened(opening) => {
                 let tape = Tape { opening: *opening, closing: None, samples: Vec::new() };
                 let id = tape.opening.tape;
@@ -170,6 +178,7 @@ fn drain(
                     m.tape.closing = Some(*closing);
                 }
             }
+            Output::Over(account) => got.accounts.push(*account),
         }
     }
 }

@@ -21,7 +21,8 @@
 //!
 //! WORDS: codecs `pcmu`, `pcma` (several: best first); `sendonly`, `recvonly`, `inactive`;
 //! `ptime=30`; `port=N` moves the sender's RTP; `sdp`, `nosdp`; `pai=USER` adds
-//! P-Asserted-Identity.
+//! P-Asserted-Identity; `head=Name:VALUE` adds a header, `~` is a blank in it; `hop=a>p` lets this
+//! message travel from a's address to p's, as through a proxy, without another word changed.
 //!
 //! Dialogs are known by their two parties, in either order; after a BYE, CANCEL or final refusal the
 //! next INVITE between them is a new one. A party not declared: letter n of the alphabet is
@@ -408,6 +409,10 @@ impl Stage {
         let text = live.text.text(message);
         live.follow(code, &method);
         self.parties.insert(from, sender.clone());
+        let (sender, receiver) = match said.hop {
+            Some((first, second)) => (self.party(first).clone(), self.party(second).clone()),
+            None => (sender, receiver),
+        };
         let (src, dst) = ((sender.outside, sender.sip), (receiver.outside, receiver.sip));
         let mut frame = Frame::udp(&self.faults.vlans, src.into(), dst.into(), &text);
         self.id = self.id.wrapping_add(1);
@@ -589,6 +594,8 @@ struct Words {
     sdp: bool,
     silent: bool,
     extra: String,
+    /// Whose addresses it travels between.
+    hop: Option<(char, char)>,
 }
 
 impl Words {
@@ -604,7 +611,16 @@ impl Words {
             ("sdp", _) => self.sdp = true,
             ("nosdp", _) => self.silent = true,
             ("pai", user) => {
-                self.extra = format!("P-Asserted-Identity: <sip:{user}@{}>\r\n", sender.inside);
+                let identity = format!("P-Asserted-Identity: <sip:{user}@{}>\r\n", sender.inside);
+                self.extra.push_str(&identity);
+            }
+            ("head", header) => {
+                let (name, value) = header.split_once(':').ok_or("want head=Name:VALUE")?;
+                self.extra.push_str(&format!("{name}: {}\r\n", value.replace('~', " ")));
+            }
+            ("hop", way) => {
+                let (from, to) = way.split_once('>').ok_or("want hop=a>b")?;
+                self.hop = Some((single(from)?, single(to)?));
             }
             _ => return Err(format!("no word {word}")),
         }

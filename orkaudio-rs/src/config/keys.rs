@@ -4,6 +4,7 @@ use super::Config;
 use crate::track::TrackerUrl;
 use orkbase::{
     call::{
+        filter::PartyPattern,
         naming::Naming,
         policy::{IpRange, NumberPattern},
     },
@@ -82,6 +83,12 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "calls.unannounced_after" => calls.unannounced_after = |value| whole(value, 0..=10_000);
     "calls.hold_messages" => calls.hold_messages = truth;
     "calls.tag_headers" => calls.tag_headers = |value| entries(value, HEADER, header);
+    "calls.link_headers" => calls.link_headers = |value| entries(value, HEADER, header);
+    "calls.other_leg" => calls.both_legs = |value| match value.text() {
+        Some("record") => Ok(true),
+        Some("skip") => Ok(false),
+        _ => Err(wrong("\"record\" or \"skip\"")),
+    };
 
     "parties.dialed_number_header" => calls.parties.dialed_number_header = header_or_none;
     "parties.reference_addresses" => calls.parties.reference_addresses = ranges;
@@ -101,11 +108,27 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "parties.remote_party_header" => calls.parties.remote_party_header = header_or_none;
     "parties.asserted_identity" => calls.parties.asserted_identity = truth;
     "parties.display_names" => calls.parties.display_names = truth;
+    "parties.map" => calls.parties.map = |value| {
+        entries(value, "a number and what it is called, such as \"1001=Alice\"", mapping)
+            .map(|list| list.into_iter().collect())
+    };
+    "parties.map_file" => party_map_file = |value| {
+        let path = value.text().filter(|text| !text.contains('\0'));
+        path.map(PathBuf::from).ok_or_else(|| wrong("the path of a file, or \"\" for none"))
+    };
+
+    "filters.allowed_addresses" => calls.filters.allowed_addresses = ranges;
+    "filters.blocked_addresses" => calls.filters.blocked_addresses = ranges;
+    "filters.blocked_media" => calls.filters.blocked_media = ranges;
+    "filters.only_parties" => calls.filters.only_parties = party_patterns;
+    "filters.never_parties" => calls.filters.never_parties = party_patterns;
+    "filters.max_duration_s" => calls.filters.max_duration_ms = seconds_or_none;
 
     "tapes.folder" => tapes.folder = folder;
     "tapes.naming" => tapes.naming = naming;
     "tapes.rate" => tapes.rate = rate;
     "tapes.stereo" => tapes.stereo = truth;
+    "tapes.segment_s" => calls.segment_ms = seconds_or_none;
     "tapes.min_duration_ms" => tapes.min_duration_ms = |value| whole(value, 0..=3_600_000);
     "tapes.mode" => tapes.mode = mode;
     "tapes.sync" => tapes.sync = truth;
@@ -135,6 +158,27 @@ fn seconds(value: &Value) -> Result<u64, Wrong> {
     let seconds: Result<u64, Wrong> = whole(value, 1..=DAY_S);
     let seconds = seconds.map_err(|_| wrong(format!("whole seconds, from 1 to {DAY_S} (a day)")));
     seconds.map(|seconds| seconds.saturating_mul(1_000))
+}
+
+/// Seconds, as milliseconds; 0 is none.
+fn seconds_or_none(value: &Value) -> Result<u64, Wrong> {
+    if value.number() == Some(0) {
+        return Ok(0);
+    }
+    seconds(value).map_err(|_| wrong(format!("whole seconds, from 1 to {DAY_S} (a day), or 0")))
+}
+
+/// `1001=Alice`
+pub(super) fn mapping(text: &str) -> Option<(String, String)> {
+    let (number, name) = text.split_once('=')?;
+    Some((line(number.trim())?, line(name.trim())?))
+}
+
+fn party_patterns(value: &Value) -> Result<Vec<PartyPattern>, Wrong> {
+    let remedy = "a number, digits with X for any digit and a final * for anything, a range of \
+                  numbers of equal length such as \"1000-1999\", or an expression between \
+                  slashes that fits whole names, such as \"/(alice|bob).*/\"";
+    entries(value, remedy, PartyPattern::parse)
 }
 
 fn truth(value: &Value) -> Result<bool, Wrong> {

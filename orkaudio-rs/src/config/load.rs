@@ -5,7 +5,7 @@
 
 use super::{
     Config, Mistake, Mistakes,
-    keys::{KEYS, Setter},
+    keys::{KEYS, Setter, mapping},
 };
 use orkbase::config::{Schema, Written};
 use std::{
@@ -19,6 +19,8 @@ use std::{
 pub const DEFAULT_FILE: &str = "/etc/orkaudio/orkaudio.toml";
 /// Prefix of environment variables: `ORKAUDIO_LOG_LEVEL` is `log.level`.
 const PREFIX: &str = "ORKAUDIO_";
+/// Most parties that a map may rename.
+const MOST_MAPPED: usize = 100_000;
 /// Names the file, so it is not a key.
 const FILE_VARIABLE: &str = "ORKAUDIO_CONFIG";
 
@@ -53,7 +55,10 @@ pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
     let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
     let schema = Schema { keys: &names, prefix: PREFIX, reserved: &[FILE_VARIABLE] };
     let written = schema.read(file, &sources.environment, &sources.sets, &mut mistakes);
-    let config = mean(&written, &mut mistakes);
+    let mut config = mean(&written, &mut mistakes);
+    if let Err(what) = read_party_map(&mut config) {
+        mistakes.add("parties.map_file", what);
+    }
     if mistakes.0.is_empty() { Ok(config) } else { Err(mistakes) }
 }
 
@@ -68,6 +73,32 @@ fn read_file(named: Option<&Path>) -> Result<Option<(String, String)>, Mistake> 
             what: format!("cannot read the configuration: {error}; give another --config"),
         }),
     }
+}
+
+/// Adds the lines of the party map's file; what the configuration itself says outweighs them.
+fn read_party_map(config: &mut Config) -> Result<(), String> {
+    let path = config.party_map_file.clone();
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let map = &mut config.calls.parties.map;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let pair = mapping(&line.replacen(',', "=", 1));
+        let (party, name) = pair.ok_or_else(|| {
+            format!("{}:{}: not a line of the form number,name", path.display(), number + 1)
+        })?;
+        if map.len() >= MOST_MAPPED {
+            return Err(format!("{}: more than {MOST_MAPPED} parties", path.display()));
+        }
+        map.entry(party).or_insert(name);
+    }
+    Ok(())
 }
 
 /// From what was written to what is meant.

@@ -18,6 +18,8 @@ pub struct Config {
     pub capture: Capture,
     /// `[calls]` and `[parties]`: everything about calls; host names and the calendar are filled in at the start.
     pub calls: Settings,
+    /// `parties.map_file`: `number,name` lines; empty for none. What it holds is in the map already.
+    pub party_map_file: PathBuf,
     /// `[tapes]`.
     pub tapes: Tapes,
     /// `[tracker]`.
@@ -102,6 +104,7 @@ impl Default for Config {
                 promiscuous: true,
             },
             calls: Settings { parties: PartyRules::default(), ..Settings::default() },
+            party_map_file: PathBuf::new(),
             tapes: Tapes {
                 folder: PathBuf::from("/var/lib/orkaudio/audio"),
                 naming: DEFAULT_PATTERN.to_owned(),

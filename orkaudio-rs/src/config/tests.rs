@@ -2,7 +2,10 @@
 
 use super::{keys::KEYS, *};
 use orkbase::{
-    call::policy::{IpRange, NumberPattern},
+    call::{
+        filter::{Filters, PartyPattern},
+        policy::{IpRange, NumberPattern},
+    },
     config::Schema,
 };
 use std::{fs, path::Path};
@@ -82,6 +85,8 @@ fn every_key_sets_its_own_field() {
         unannounced_after = 8
         hold_messages = false
         tag_headers = ["X-Account"]
+        link_headers = ["X-Unique-ID"]
+        other_leg = "skip"
         [parties]
         dialed_number_header = "X-Dialed"
         reference_addresses = ["192.0.2.7"]
@@ -93,11 +98,21 @@ fn every_key_sets_its_own_field() {
         remote_party_header = "X-Remote"
         asserted_identity = false
         display_names = true
+        map = ["1001 = Alice"]
+        map_file = ""
+        [filters]
+        allowed_addresses = ["10.0.0.0/8"]
+        blocked_addresses = ["10.0.0.1"]
+        blocked_media = ["10.0.0.2"]
+        only_parties = ["1XXX"]
+        never_parties = ["/a.*/", "110"]
+        max_duration_s = 12
         [tapes]
         folder = "/srv/tapes"
         naming = "[localparty]/[orkuid]"
         rate = 16000
         stereo = false
+        segment_s = 13
         min_duration_ms = 9
         mode = "0600"
         sync = false
@@ -135,8 +150,23 @@ fn every_key_sets_its_own_field() {
             unannounced_after: 8,
             hold_messages: false,
             tag_headers: texts(&["X-Account"]),
+            link_headers: texts(&["X-Unique-ID"]),
+            both_legs: false,
+            filters: Filters {
+                allowed_addresses: vec![IpRange::parse("10.0.0.0/8").unwrap()],
+                blocked_addresses: vec![IpRange::parse("10.0.0.1").unwrap()],
+                blocked_media: vec![IpRange::parse("10.0.0.2").unwrap()],
+                only_parties: vec![PartyPattern::parse("1XXX").unwrap()],
+                never_parties: vec![
+                    PartyPattern::parse("/a.*/").unwrap(),
+                    PartyPattern::parse("110").unwrap(),
+                ],
+                max_duration_ms: 12_000,
+            },
+            segment_ms: 13_000,
             ..Settings::default()
         },
+        party_map_file: PathBuf::new(),
         tapes: Tapes {
             folder: PathBuf::from("/srv/tapes"),
             naming: "[localparty]/[orkuid]".to_owned(),
@@ -169,12 +199,29 @@ fn every_key_sets_its_own_field() {
         remote_party_header: "X-Remote".to_owned(),
         asserted_identity: false,
         display_names: true,
+        map: [("1001".to_owned(), "Alice".to_owned())].into(),
     };
     assert_eq!(file(text), Ok(want));
     for name in names() {
         let key = name.rsplit('.').next().unwrap();
         assert!(text.contains(&format!("{key} = ")) || name == "log.level", "{name} is not tried");
     }
+}
+
+#[test]
+fn the_party_map_comes_from_a_file_too() {
+    let home = tempfile::tempdir().unwrap();
+    let map = home.path().join("map.csv");
+    fs::write(&map, "# number,name\n\n1001,Alice A.\n 1002 , Bob, the other\n1003,C\n").unwrap();
+    let file = format!("parties.map_file={}", map.display());
+    let parties = set(&[&file, "parties.map=1003=Carol"]).unwrap().calls.parties.map;
+    let pairs: Vec<(&str, &str)> =
+        parties.iter().map(|(number, name)| (number.as_str(), name.as_str())).collect();
+    assert_eq!(pairs, [("1001", "Alice A."), ("1002", "Bob, the other"), ("1003", "Carol")]);
+    fs::write(&map, "1001,Alice\nnobody\n").unwrap();
+    let told = set(&[&file]).unwrap_err();
+    assert!(told.contains("map.csv:2: not a line of the form number,name"), "{told}");
+    assert!(set(&["parties.map_file=/nowhere"]).unwrap_err().contains("cannot read /nowhere"));
 }
 
 #[test]
@@ -260,8 +307,8 @@ command = "localhost:59140"
         "21: tracker.hostname = \"a b\" is not valid; give a name without blanks, or \"\"",
         "23: doors.command = \"localhost:59140\" is not valid; give an IP address and a port,",
         "5: there is no setting `calls.max_cals`; did you mean calls.max_calls?",
-        "9: there is no section [party]; the sections are capture, calls, parties, tapes, tracker, \
-         doors, log",
+        "9: there is no section [party]; the sections are capture, calls, parties, filters, tapes, \
+         tracker, doors, log",
     ];
     for want in want {
         let want = format!("orkaudio.toml:{want}");

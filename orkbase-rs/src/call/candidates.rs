@@ -29,6 +29,21 @@ pub struct Kept {
     pub bytes: Vec<u8>,
 }
 
+/// A flow that looks like RTP and belongs to no call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stray {
+    /// Sender.
+    pub source: SocketAddr,
+    /// Receiver.
+    pub destination: SocketAddr,
+    /// Its synchronisation source.
+    pub ssrc: u32,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Packets in a row so far.
+    pub packets: u32,
+}
+
 #[derive(Debug)]
 struct Candidate {
     ssrc: u32,
@@ -171,6 +186,28 @@ impl Candidates {
         known.kept
     }
 
+    /// When the first packet that is kept of a flow came.
+    #[must_use]
+    pub fn first(&self, flow: FlowId) -> Option<Timestamp> {
+        self.flows.get(&flow)?.kept.front().map(|packet| packet.at)
+    }
+
+    /// What is watched, oldest first.
+    #[must_use]
+    pub fn strays(&self) -> Vec<Stray> {
+        let stray = |flow: &FlowId| {
+            let known = self.flows.get(flow)?;
+            Some(Stray {
+                source: flow.source(),
+                destination: flow.destination(),
+                ssrc: known.ssrc,
+                payload_type: known.payload_type,
+                packets: known.count,
+            })
+        };
+        self.by_age.values().filter_map(stray).collect()
+    }
+
     /// Flows that send to or from `address`, oldest first.
     #[must_use]
     pub fn touching(&self, address: SocketAddr) -> Vec<FlowId> {
@@ -205,6 +242,8 @@ mod tests {
         assert_eq!(candidates.watch(Timestamp(1), flow(2), &rtp(9), b"x"), 1);
         assert_eq!(candidates.watch(Timestamp(1), flow(2), &rtp(5000), b"x"), 1);
         assert_eq!(candidates.touching(([10, 0, 0, 2], 5000).into()).len(), 2);
+        let strays = candidates.strays();
+        assert_eq!((strays.len(), strays[0].packets, strays[1].packets), (2, 150, 1));
         let kept = candidates.take(flow(1));
         assert_eq!(
             (kept.len(), kept[0].bytes.as_slice()),

@@ -6,7 +6,7 @@ use super::{
     command::{Command, Quality, Reply, Target},
     dialog::Progress,
     index::CallSlot,
-    output::{EndReason, Output},
+    output::{EndReason, MarkKind, Output},
     session::{Call, Wanted},
     switchboard::Switchboard,
 };
@@ -35,6 +35,9 @@ impl Switchboard {
                     stream.anew = true;
                 }
                 if let Some(recording) = call.recording.as_mut() {
+                    if recording.paused {
+                        recording.mark(now, MarkKind::Record);
+                    }
                     recording.paused = false;
                     recording.ondemand = true;
                     recording.keep = *keep;
@@ -46,6 +49,9 @@ impl Switchboard {
             }
             Command::Pause(_) => {
                 if let Some(recording) = call.recording.as_mut() {
+                    if !recording.paused {
+                        recording.mark(now, MarkKind::Pause);
+                    }
                     recording.paused = true;
                 }
             }
@@ -61,14 +67,19 @@ impl Switchboard {
     fn find(&self, target: &Target) -> Option<CallSlot> {
         let newest = |fits: &dyn Fn(&Call) -> bool| {
             let fit = |(index, call): (usize, &Option<Call>)| {
-                let call = call.as_ref().filter(|call| fits(call))?;
+                // What a filter left out cannot be asked for.
+                let call = call.as_ref().filter(|call| call.ignored.is_none() && fits(call))?;
                 let begun = call.recording.as_ref().map(|r| r.start);
                 Some(((begun, call.dialog.last_signal, index), CallSlot::try_from(index).ok()?))
             };
             self.calls.iter().enumerate().filter_map(fit).max().map(|(_, slot)| slot)
         };
         match target {
-            Target::NativeCallId(id) => self.by_id.get(id).copied(),
+            Target::NativeCallId(id) => {
+                let wanted =
+                    |slot: &CallSlot| self.call(*slot).is_some_and(|call| call.ignored.is_none());
+                self.by_id.get(id).copied().filter(wanted)
+            }
             Target::OrkUid(uid) => {
                 newest(&|call| call.recording.as_ref().is_some_and(|r| r.orkuid == *uid))
             }

@@ -2,7 +2,10 @@
 //!
 //! Law: a dialog only takes in facts. It opens no tape and knows no packet.
 
-use super::party::Role;
+use super::{
+    course::{Course, Released},
+    party::Role,
+};
 use crate::{
     signal::{Flow, Format, Media, Name, Offer, SdesKey, Security, Signal},
     time::Timestamp,
@@ -13,6 +16,8 @@ use std::net::SocketAddr;
 const MAX_ENDPOINTS: usize = 64;
 /// Payload meanings kept of one role.
 const MAX_FORMATS: usize = 96;
+/// Branches of a forked proposal told apart.
+const MAX_BRANCHES: usize = 32;
 
 /// The people in a call, as its first messages name them.
 #[derive(Clone, Debug)]
@@ -102,6 +107,11 @@ pub struct Dialog {
     offer_seen: bool,
     /// Who takes part.
     pub people: People,
+    /// When it was told what.
+    pub course: Course,
+    /// Where the proposal went (from, to) and was not declined yet: a proxy asks several phones, and
+    /// one that is busy does not end the call.
+    branches: Vec<(SocketAddr, SocketAddr)>,
     /// How far it got.
     pub progress: Progress,
     /// Every announced address, oldest first.
@@ -134,6 +144,8 @@ impl Dialog {
             caller_tag: signal.speaker.opener.clone(),
             offer_seen: false,
             people,
+            course: Course::begin(at),
+            branches: Vec::new(),
             progress: Progress::Offered,
             announced: Vec::new(),
             formats: [Vec::new(), Vec::new()],
@@ -151,6 +163,8 @@ impl Dialog {
             caller_tag: String::new(),
             offer_seen: false,
             people: People::unnamed(source, destination),
+            course: Course::begin(at),
+            branches: Vec::new(),
             progress: Progress::Answered { at },
             announced: Vec::new(),
             formats: [Vec::new(), Vec::new()],
@@ -178,17 +192,27 @@ impl Dialog {
     pub fn offered(&mut self, at: Timestamp, signal: &Signal, offer: &Offer) -> bool {
         if matches!(self.progress, Progress::Failing { .. }) {
             self.progress = Progress::Offered;
+            self.course.released = None;
         }
         self.last_signal = at;
-        let named = !self.offer_seen && self.role_of(signal) == Role::Caller;
+        let role = self.role_of(signal);
+        self.course.name_agent(role, &signal.remarks.agent);
+        if self.progress == Progress::Offered {
+            let branch = (signal.source, signal.destination);
+            if self.branches.len() < MAX_BRANCHES && !self.branches.contains(&branch) {
+                self.branches.push(branch);
+            }
+        }
+        let named = !self.offer_seen && role == Role::Caller;
         if named {
             self.offer_seen = true;
+            self.course.diverted_by.clone_from(&offer.diverted_by);
             self.people = People {
                 from: signal.from.clone(),
                 to: signal.to.clone(),
                 request: offer.request.clone(),
                 asserted: offer.asserted.clone(),
-                user_agent: offer.user_agent.clone(),
+                user_agent: signal.remarks.agent.clone(),
                 headers: offer.headers.clone(),
                 source: signal.source,
                 destination: signal.destination,
@@ -198,36 +222,71 @@ impl Dialog {
     }
 
     /// It goes ahead; true when it is answered by this.
-    pub fn accepted(&mut self, at: Timestamp, code: u16) -> bool {
+    pub fn accepted(&mut self, at: Timestamp, signal: &Signal, code: u16) -> bool {
         self.last_signal = at;
-        match self.progress {
-            Progress::Offered | Progress::Failing { .. } if code >= 200 => {
-                self.progress = Progress::Answered { at };
-                true
-            }
-            Progress::Failing { .. } => {
-                self.progress = Progress::Offered;
-                false
-            }
-            Progress::Offered | Progress::Answered { .. } | Progress::Ended { .. } => false,
+        let role = self.role_of(signal);
+        self.course.name_agent(role, &signal.remarks.agent);
+        if (180..190).contains(&code) {
+            self.course.ringing.get_or_insert(at);
         }
+        if matches!(self.progress, Progress::Failing { .. }) {
+            self.progress = Progress::Offered;
+            self.course.released = None;
+        }
+        if self.progress == Progress::Offered && code >= 200 {
+            self.progress = Progress::Answered { at };
+            self.course.answered.get_or_insert(at);
+            return true;
+        }
+        false
     }
 
-    /// It was declined, or the caller gave up: only before it was answered does that end anything
-    /// (a refused re-INVITE leaves the call as it was).
-    pub fn refused(&mut self, at: Timestamp, code: u16) {
+    /// It was declined on one of its branches; true when that was the last. Only before it was
+    /// answered does that end anything (a refused re-INVITE leaves the call as it was).
+    pub fn refused(&mut self, at: Timestamp, signal: &Signal, code: u16) -> bool {
         self.last_signal = at;
-        if self.progress == Progress::Offered {
-            self.progress = Progress::Failing { since: at, code };
+        self.fail(at, signal, (signal.destination, signal.source), code)
+    }
+
+    /// The caller gave up, or a proxy gave up one of the branches; true when that was the last.
+    pub fn cancelled(&mut self, at: Timestamp, signal: &Signal) -> bool {
+        self.last_signal = at;
+        self.fail(at, signal, (signal.source, signal.destination), 487)
+    }
+
+    fn fail(
+        &mut self,
+        at: Timestamp,
+        signal: &Signal,
+        branch: (SocketAddr, SocketAddr),
+        code: u16,
+    ) -> bool {
+        // An answer may come from another address than the one that was asked (NAT).
+        let known = self.branches.iter().position(|pending| *pending == branch);
+        let asked = || self.branches.iter().position(|pending| pending.0 == branch.0);
+        if let Some(index) = known.or_else(asked).or((self.branches.len() == 1).then_some(0)) {
+            self.branches.remove(index);
         }
+        if self.progress != Progress::Offered || !self.branches.is_empty() {
+            return false;
+        }
+        self.progress = Progress::Failing { since: at, code };
+        self.release(at, signal, Some(code));
+        true
     }
 
     /// Somebody hung up.
-    pub fn ended(&mut self, at: Timestamp) {
+    pub fn ended(&mut self, at: Timestamp, signal: &Signal) {
         self.last_signal = at;
         if !matches!(self.progress, Progress::Ended { .. }) {
             self.progress = Progress::Ended { at };
+            self.release(at, signal, None);
         }
+    }
+
+    fn release(&mut self, at: Timestamp, signal: &Signal, code: Option<u16>) {
+        let by = self.role_of(signal);
+        self.course.released = Some(Released { at, by, code, cause: signal.remarks.cause.clone() });
     }
 
     /// Takes in what `role` announced; its addresses come back.

@@ -156,6 +156,13 @@ impl Switchboard {
             self.counters.rtp_refused += 1;
             return;
         }
+        if let Some(why) = self.settings.filters.media(flow.source(), flow.destination()) {
+            self.counters.rtp_filtered += 1;
+            if self.call(slot).is_some_and(|call| call.recording.is_none()) {
+                self.ignore(slot, why);
+            }
+            return;
+        }
         let Some(stream) = self.stream_for(at, slot, flow, role, rtp) else {
             self.counters.rtp_refused += 1;
             return;
@@ -166,6 +173,16 @@ impl Switchboard {
             && let Some(call) = self.call_mut(slot)
         {
             call.flows.push(flow);
+            call.tell(at, || {
+                format!(
+                    "media of the {} from {} to {}: SSRC 0x{:08x}, payload type {}",
+                    role.as_str(),
+                    flow.source(),
+                    flow.destination(),
+                    rtp.ssrc,
+                    rtp.payload_type
+                )
+            });
         }
         self.heard(at, owner, rtp);
     }
@@ -438,7 +455,24 @@ impl Switchboard {
             }
             call.activate(owner.stream);
         }
+        if call.ignored.is_some() {
+            self.counters.rtp_filtered += 1;
+            return false;
+        }
         if call.wanted != Wanted::Yes {
+            self.counters.rtp_unwanted += 1;
+            return false;
+        }
+        if !self.settings.both_legs
+            && call.recording.is_none()
+            && call
+                .dialog
+                .course
+                .legs
+                .as_ref()
+                .is_some_and(|legs| self.leg_tapes.contains_key(legs))
+        {
+            call.other_leg_taped = true;
             self.counters.rtp_unwanted += 1;
             return false;
         }
@@ -453,7 +487,11 @@ impl Switchboard {
             self.open_recording(slot, at, tick - tick.rem_euclid(6));
         }
         let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return false };
-        let Some(recording) = call.recording.as_mut() else { return false };
+        let Some(recording) = call.recording.as_mut() else {
+            // A filter has just refused its parties.
+            self.counters.rtp_filtered += 1;
+            return false;
+        };
         let Some(stream) = call.streams.get_mut(index) else { return false };
         if recording.paused {
             stream.anew = true;
@@ -467,14 +505,22 @@ impl Switchboard {
 
     /// An endpoint was announced: flows that were only watched so far may be its media.
     pub(super) fn adopt_candidates(&mut self, address: SocketAddr) {
-        for flow in self.candidates.touching(address) {
-            if self.owner_of(flow).is_none() {
-                continue;
+        let flows = self.candidates.touching(address);
+        self.adopt_flows(flows);
+    }
+
+    /// Takes in what was kept of these flows, as far as they belong to calls, in order of time: a
+    /// tape begins with its first packet.
+    fn adopt_flows(&mut self, flows: Vec<FlowId>) {
+        let mut kept = Vec::new();
+        for flow in flows {
+            if self.owner_of(flow).is_some() {
+                kept.extend(self.candidates.take(flow).into_iter().map(|packet| (flow, packet)));
             }
-            let kept = self.candidates.take(flow);
-            for packet in kept {
-                self.replay(packet.at, flow, &packet.bytes);
-            }
+        }
+        kept.sort_by_key(|(_, packet)| packet.at);
+        for (flow, packet) in kept {
+            self.replay(packet.at, flow, &packet.bytes);
         }
     }
 
@@ -490,11 +536,13 @@ impl Switchboard {
 
     /// RTP that nobody announced has gone on long enough to be a call.
     fn begin_unannounced(&mut self, at: Timestamp, flow: FlowId) {
-        let kept = self.candidates.take(flow);
-        let first = kept.front().map_or(at, |packet| packet.at);
+        let first = self.candidates.first(flow).unwrap_or(at);
         let dialog = Dialog::bare(first, flow.source(), flow.destination());
         let Some(slot) = self.admit(dialog) else { return };
         self.counters.calls_unannounced += 1;
+        if let Some(call) = self.call_mut(slot) {
+            call.tell(first, || "media without signalling".to_owned());
+        }
         let ends = [(flow.source(), Role::Caller), (flow.destination(), Role::Callee)];
         for (address, role) in ends {
             let owner = EndpointOwner { call: slot, role, audio: true };
@@ -504,9 +552,9 @@ impl Switchboard {
                 call.dialog.announced.push(known);
             }
         }
-        for packet in kept {
-            self.replay(packet.at, flow, &packet.bytes);
-        }
+        // The other direction is likely to be watched too.
+        let back = FlowId::new(flow.destination(), flow.source());
+        self.adopt_flows(vec![flow, back]);
     }
 }
 

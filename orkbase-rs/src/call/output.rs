@@ -2,7 +2,7 @@
 
 use crate::{
     audio::block::Block,
-    call::party::Side,
+    call::{course::CallFacts, party::Side, story::Account},
     ids::OrkUid,
     message::{tag::AddTagMessage, tape::TapeMessage},
     rtp::dtmf::Key,
@@ -27,6 +27,8 @@ pub enum Output {
     Tagged(Box<AddTag>),
     /// Close the tape; `ready` is told by whoever closed it.
     Closed(Box<Closing>),
+    /// A call is over that a filter left out, or, if the settings ask for it, any call.
+    Over(Box<Account>),
 }
 
 /// A tape begins.
@@ -83,8 +85,60 @@ pub struct Closing {
     pub legs: Vec<LegReport>,
     /// The keys that were pressed, in order.
     pub digits: Vec<Digit>,
+    /// What happened to the call, besides audio.
+    pub facts: CallFacts,
+    /// Holds, pauses and transfers, in order.
+    pub marks: Vec<Mark>,
     /// The `stop` message, as told; becomes `ready`.
     pub message: TapeMessage,
+}
+
+/// Something that happened during a recording.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// When, in milliseconds from the start of the tape.
+    pub offset_ms: u64,
+    /// What.
+    pub what: MarkKind,
+}
+
+/// What happened during a recording.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MarkKind {
+    /// A party put the call on hold.
+    Hold(Side),
+    /// It took the call off hold.
+    Resume,
+    /// An operator paused the recording.
+    Pause,
+    /// An operator let it go on.
+    Record,
+    /// A party was told to call somebody else.
+    Transfer(String),
+}
+
+impl MarkKind {
+    /// A word for it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::Resume => "resume",
+            Self::Pause => "pause",
+            Self::Record => "record",
+            Self::Transfer(_) => "transfer",
+        }
+    }
+
+    /// Who or whom; empty where that says nothing.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Hold(side) => side.as_str(),
+            Self::Transfer(target) => target,
+            Self::Resume | Self::Pause | Self::Record => "",
+        }
+    }
 }
 
 /// Why a recording ended.
@@ -100,6 +154,10 @@ pub enum EndReason {
     Shutdown,
     /// The table of calls was full.
     Evicted,
+    /// The call goes on on another tape.
+    Segment,
+    /// It went on for longer than is recorded.
+    TooLong,
 }
 
 impl EndReason {
@@ -112,6 +170,8 @@ impl EndReason {
             Self::Stopped => "stopped",
             Self::Shutdown => "shutdown",
             Self::Evicted => "evicted",
+            Self::Segment => "segment",
+            Self::TooLong => "toolong",
         }
     }
 }

@@ -56,6 +56,15 @@ impl Role {
         }
     }
 
+    /// A word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        }
+    }
+
     /// 0 for the caller, 1 for the callee: index into pairs.
     #[must_use]
     pub const fn index(self) -> usize {

@@ -12,11 +12,15 @@
 //! 7. otherwise the caller is local (out), as the original does.
 //!
 //! Then, unless rule 1 decided: a Request-URI number that differs from the To number is the local
-//! party, the call came in, and the To number is the local entry point.
+//! party, the call came in, and the To number is the local entry point. At last both parties pass
+//! through the party map.
 
 use super::{dialog::People, party::Role};
 use crate::{message::tape::Direction, signal::Name};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 /// A range of addresses, `10.0.0.0/8` or one address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,6 +133,8 @@ pub struct PartyRules {
     pub asserted_identity: bool,
     /// Report display names instead of numbers where given.
     pub display_names: bool,
+    /// What a party is called instead of its number; applied last, to both.
+    pub map: BTreeMap<String, String>,
 }
 
 impl Default for PartyRules {
@@ -147,6 +153,7 @@ impl Default for PartyRules {
             remote_party_header: String::new(),
             asserted_identity: true,
             display_names: false,
+            map: BTreeMap::new(),
         }
     }
 }
@@ -170,6 +177,31 @@ pub struct Parties {
     pub remote_ip: IpAddr,
     /// The rule that decided, in words for the operator.
     pub because: &'static str,
+}
+
+impl Parties {
+    /// The same people when `local` is the local role, whatever the rules say: on a tape whose
+    /// channels are laid out already.
+    #[must_use]
+    pub fn seen_by(self, local: Role) -> Self {
+        if self.local_role == local {
+            return self;
+        }
+        Self {
+            local: self.remote,
+            remote: self.local,
+            entry_point: String::new(),
+            direction: match self.direction {
+                Direction::In => Direction::Out,
+                Direction::Out => Direction::In,
+                other @ Direction::Unknown => other,
+            },
+            local_role: local,
+            local_ip: self.remote_ip,
+            remote_ip: self.local_ip,
+            because: "the channels were laid out before the call was named",
+        }
+    }
 }
 
 /// Decides for a signalled call.
@@ -225,6 +257,11 @@ pub fn decide(rules: &PartyRules, people: &People) -> Parties {
     }
     if let Some(number) = header(offer, &rules.remote_party_header) {
         number.clone_into(&mut parties.remote);
+    }
+    for party in [&mut parties.local, &mut parties.remote] {
+        if let Some(other) = rules.map.get(party.as_str()) {
+            other.clone_into(party);
+        }
     }
     parties
 }

@@ -1,7 +1,7 @@
 //! A recording: the decision to keep a call's audio, and the block that is being filled.
 
 use super::{
-    output::{Digit, TapeId},
+    output::{Digit, Mark, MarkKind, TapeId},
     policy::Parties,
 };
 use crate::{
@@ -11,6 +11,9 @@ use crate::{
     time::Timestamp,
 };
 use std::collections::BTreeMap;
+
+/// Marks kept of one tape; a call that is held more often is a test.
+const MAX_MARKS: usize = 500;
 
 /// One tape being made.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Recording {
     pub tags: BTreeMap<String, String>,
     /// Keys pressed so far.
     pub digits: Vec<Digit>,
+    /// Holds, pauses and transfers so far.
+    pub marks: Vec<Mark>,
     /// Streams on the tape so far.
     pub legs: u8,
     /// Records since the last hand-over.
@@ -63,6 +68,13 @@ impl Recording {
         }
         block::append(&mut self.bytes, record);
         true
+    }
+
+    /// Notes that something happened.
+    pub fn mark(&mut self, at: Timestamp, what: MarkKind) {
+        if self.marks.len() < MAX_MARKS {
+            self.marks.push(Mark { offset_ms: at.millis_since(self.start), what });
+        }
     }
 
     /// Takes out what has gathered; `empty` takes its place. `now` is in ticks of the call.

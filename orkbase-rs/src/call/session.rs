@@ -1,9 +1,10 @@
 //! A call as the switchboard keeps it: its dialog, its streams, its recording.
 
 use super::{
-    dialog::Dialog, digits::Presses, index::FlowId, party::Role, recording::Recording,
-    stream::Stream,
+    dialog::Dialog, digits::Presses, filter::Ignored, index::FlowId, party::Role,
+    recording::Recording, story::Story, stream::Stream,
 };
+use crate::ids::OrkUid;
 use crate::time::Timestamp;
 
 /// Streams kept of one call; a phone that restarts its SSRC with every hold stays far below.
@@ -45,6 +46,16 @@ pub struct Call {
     pub holds: u32,
     /// Keys pressed lately.
     pub presses: Presses,
+    /// A filter leaves it out.
+    pub ignored: Option<Ignored>,
+    /// Its audio was left to the tape of its other leg.
+    pub other_leg_taped: bool,
+    /// Tapes begun.
+    pub tapes: u32,
+    /// The first of them, when a long call goes over several.
+    pub first_tape: Option<OrkUid>,
+    /// What happened, if the settings want it told.
+    pub story: Option<Box<Story>>,
 }
 
 impl Call {
@@ -63,6 +74,11 @@ impl Call {
             flows: Vec::new(),
             holds: 0,
             presses: Presses::new(),
+            ignored: None,
+            other_leg_taped: false,
+            tapes: 0,
+            first_tape: None,
+            story: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What an operator may set about calls; every field has a bound and a default with a reason.
 
-use super::{naming::Naming, policy::PartyRules, recording::HostFacts};
+use super::{filter::Filters, naming::Naming, policy::PartyRules, recording::HostFacts};
 use jiff::tz::TimeZone;
 
 /// Settings of the switchboard.
@@ -44,6 +44,16 @@ pub struct Settings {
     pub hold_messages: bool,
     /// Headers whose values become tags.
     pub tag_headers: Vec<String>,
+    /// Headers that both legs of a back-to-back user agent carry with the same value.
+    pub link_headers: Vec<String>,
+    /// Record both legs of a back-to-back user agent; otherwise the one whose audio comes first.
+    pub both_legs: bool,
+    /// What is left out.
+    pub filters: Filters,
+    /// A call that goes on for longer continues on another tape, in milliseconds; 0 never.
+    pub segment_ms: u64,
+    /// Tell of every call, when it is over, why it was recorded or not.
+    pub explain: bool,
 }
 
 impl Default for Settings {
@@ -60,7 +70,7 @@ impl Default for Settings {
             record_all: true,
             // Phones that suppress silence may say nothing for many seconds; the original's 10 s cut them.
             rtp_timeout_ms: 30_000,
-            hold_timeout_ms: 30 * 60_000,
+            hold_timeout_ms: 2 * 3_600_000,
             setup_timeout_ms: 300_000,
             dialog_timeout_ms: 4 * 3_600_000,
             bye_grace_ms: 200,
@@ -74,6 +84,11 @@ impl Default for Settings {
             unannounced_after: 0,
             hold_messages: true,
             tag_headers: Vec::new(),
+            link_headers: Vec::new(),
+            both_legs: true,
+            filters: Filters::default(),
+            segment_ms: 0,
+            explain: false,
         }
     }
 }

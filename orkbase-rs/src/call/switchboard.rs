@@ -1,13 +1,16 @@
 //! Routes signals, media and commands to calls; owns the calls and every index to them.
 //!
-//! Law: it never sees a protocol's text, never reads a clock and never blocks. Media is handled in
-//! `media`, commands in `control`, tapes in `taping`; here are signalling, time, and the table of calls.
+//! Law: it never sees a protocol's text, never reads a clock and never blocks. Signals are handled in
+//! `signalling`, media in `media`, commands in `control`, tapes in `taping`; here are time and the
+//! table of calls.
 
 use super::{
-    candidates::Candidates,
+    candidates::{Candidates, Stray},
     dialog::{Dialog, Progress},
-    index::{CallSlot, EndpointOwner, Endpoints, Flows},
-    output::{EndReason, Output},
+    filter::Ignored,
+    index::{CallSlot, Endpoints, Flows},
+    links::Links,
+    output::{EndReason, Output, TapeId},
     session::{Call, Wanted},
     settings::Settings,
 };
@@ -17,15 +20,12 @@ use crate::{
         codec::{BuiltIn, DecoderSource},
     },
     ids::TrackingIds,
-    message::tape::Stage,
     rtp::timeline::{millis_from_ticks, ticks_from_nanos},
-    signal::{Fact, Media, Signal},
     time::Timestamp,
 };
 use foldhash::fast::RandomState;
 use std::{
     collections::{HashMap, VecDeque},
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -49,6 +49,12 @@ pub struct Counters {
     pub calls_failed: u64,
     /// Calls forgotten because the table was full.
     pub calls_evicted: u64,
+    /// Calls that a filter left out, wholly or from some moment on.
+    pub calls_ignored: u64,
+    /// Recordings of unannounced media that signalling caught up with.
+    pub calls_adopted: u64,
+    /// Calls that were linked to another: by a transfer, or a back-to-back user agent.
+    pub calls_linked: u64,
     /// Recordings begun.
     pub tapes_opened: u64,
     /// Recordings ended.
@@ -67,6 +73,8 @@ pub struct Counters {
     pub rtp_foreign: u64,
     /// RTP packets after their call had ended, or while nobody wanted it.
     pub rtp_unwanted: u64,
+    /// RTP packets that a filter left out.
+    pub rtp_filtered: u64,
     /// RTP packets while the recording was paused.
     pub rtp_paused: u64,
     /// RTP packets refused because a call or the table had too many streams or flows.
@@ -97,11 +105,14 @@ pub struct Switchboard {
     pub(super) ids: TrackingIds,
     pub(super) next_tape: u64,
     pub(super) outputs: VecDeque<Output>,
-    pool: Vec<Vec<u8>>,
+    pub(super) pool: Vec<Vec<u8>>,
     pub(super) now: Timestamp,
     next_sweep: Timestamp,
     pub(super) counters: Counters,
     pub(super) live: usize,
+    pub(super) links: Links,
+    /// Tapes of calls that have another leg, by the name the legs share.
+    pub(super) leg_tapes: HashMap<String, TapeId, RandomState>,
     pub(super) decoders: Arc<dyn DecoderSource>,
     /// Room for a decrypted payload.
     pub(super) plain: Vec<u8>,
@@ -134,6 +145,8 @@ impl Switchboard {
             next_sweep: Timestamp::default(),
             counters: Counters::default(),
             live: 0,
+            links: Links::default(),
+            leg_tapes: HashMap::default(),
             decoders: Arc::new(BuiltIn),
             plain: Vec::new(),
         }
@@ -180,88 +193,14 @@ impl Switchboard {
         self.pool.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
     }
 
-    /// Takes in a fact that signalling stated.
-    pub fn handle_signal(&mut self, at: Timestamp, signal: &Signal) {
-        self.pass_time(at);
-        let Some(slot) = self.call_for(at, signal) else { return };
-        let Some(call) = self.call_mut(slot) else { return };
-        match &signal.fact {
-            Fact::Offered(offer) => {
-                let named = call.dialog.offered(at, signal, offer);
-                if named && call.recording.is_some() {
-                    self.rename(slot);
-                }
-                self.media_stated(at, slot, signal, offer.media.as_deref());
-            }
-            Fact::Accepted { code, media } => {
-                if call.dialog.accepted(at, *code) {
-                    self.counters.calls_answered += 1;
-                }
-                self.media_stated(at, slot, signal, media.as_deref());
-            }
-            Fact::MediaStated(media) => self.media_stated(at, slot, signal, Some(media)),
-            Fact::Refused { code: 401 | 407 } => call.dialog.last_signal = at,
-            Fact::Refused { code } => {
-                let before = call.dialog.progress;
-                call.dialog.refused(at, *code);
-                self.counters.calls_failed += u64::from(before == Progress::Offered);
-            }
-            Fact::Cancelled => {
-                let before = call.dialog.progress;
-                call.dialog.refused(at, 487);
-                self.counters.calls_failed += u64::from(before == Progress::Offered);
-            }
-            Fact::Ended => call.dialog.ended(at),
-            Fact::Digit { digit, number } => self.handle_digit(at, slot, signal, digit, *number),
-            Fact::Transferred { target, .. } => {
-                if let Some(recording) = call.recording.as_mut() {
-                    recording.tags.insert("transfer".to_owned(), target.clone());
-                }
-            }
-        }
-    }
-
-    /// The call a signal is about; begins one when the signal can begin one.
-    fn call_for(&mut self, at: Timestamp, signal: &Signal) -> Option<CallSlot> {
-        let begins = match &signal.fact {
-            Fact::Offered(_) => true,
-            // An answer seen without its proposal still tells of a call, if it carries media.
-            Fact::Accepted { media, .. } => media.is_some(),
-            Fact::MediaStated(_)
-            | Fact::Refused { .. }
-            | Fact::Cancelled
-            | Fact::Ended
-            | Fact::Digit { .. }
-            | Fact::Transferred { .. } => false,
-        };
-        if let Some(slot) = self.by_id.get(&signal.call).copied() {
-            let over = self
-                .call(slot)
-                .is_some_and(|call| matches!(call.dialog.progress, Progress::Ended { .. }));
-            let again = matches!(&signal.fact, Fact::Offered(offer) if offer.initial);
-            if !(over && again) {
-                return Some(slot);
-            }
-            self.end_call(slot, EndReason::HungUp);
-        }
-        if !begins {
-            return None;
-        }
-        let mut dialog = Dialog::begin(at, signal);
-        dialog.last_signal = at;
-        let slot = self.admit(dialog)?;
-        self.by_id.insert(signal.call.clone(), slot);
-        self.counters.calls_signalled += 1;
-        Some(slot)
-    }
-
     /// Gives a dialog a slot; makes room when the table is full.
     pub(super) fn admit(&mut self, dialog: Dialog) -> Option<CallSlot> {
         if self.live >= self.settings.max_calls {
             self.evict()?;
         }
         let wanted = if self.settings.record_all { Wanted::Yes } else { Wanted::WhenAsked };
-        let call = Call::new(dialog, wanted);
+        let mut call = Call::new(dialog, wanted);
+        call.story = self.settings.explain.then(Box::default);
         self.live += 1;
         if let Some(slot) = self.free.pop() {
             if let Some(place) = self.calls.get_mut(slot as usize) {
@@ -285,61 +224,6 @@ impl Switchboard {
         self.counters.calls_evicted += 1;
         self.end_call(CallSlot::try_from(index).ok()?, EndReason::Evicted);
         Some(())
-    }
-
-    fn media_stated(
-        &mut self,
-        at: Timestamp,
-        slot: CallSlot,
-        signal: &Signal,
-        media: Option<&[Media]>,
-    ) {
-        let Some(media) = media else { return };
-        let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return };
-        let role = call.dialog.role_of(signal);
-        let changed = call.dialog.hold(role, media);
-        let announced = call.dialog.announce(at, role, media);
-        for stream in &mut call.streams {
-            // Payload types may mean something else from here on.
-            stream.payload_type = u8::MAX;
-        }
-        if changed
-            && let Some(recording) = &call.recording
-            && self.settings.hold_messages
-        {
-            let stage = if call.dialog.held_by.is_some() { Stage::Hold } else { Stage::Resume };
-            call.holds += u32::from(stage == Stage::Hold);
-            let mut message = recording.message(stage, &self.settings.host, &call.dialog.call_id);
-            // Two holds of one call must not look like one message sent twice.
-            message.tags.insert("holdnumber".to_owned(), call.holds.to_string());
-            self.outputs.push_back(Output::Told(Box::new(message)));
-        }
-        for new in announced {
-            self.take_over(new.address, slot);
-            let owner = EndpointOwner { call: slot, role: new.role, audio: new.audio };
-            self.endpoints.announce(new.address, owner);
-            self.adopt_candidates(new.address);
-        }
-    }
-
-    /// An address that an ended call used belongs to the new call at once.
-    fn take_over(&mut self, address: SocketAddr, slot: CallSlot) {
-        let ended: Vec<CallSlot> = self
-            .endpoints
-            .owners(address)
-            .iter()
-            .map(|owner| owner.call)
-            .filter(|owner| *owner != slot)
-            .filter(|owner| {
-                self.call(*owner).is_some_and(|call| match call.dialog.progress {
-                    Progress::Ended { .. } | Progress::Failing { .. } => true,
-                    Progress::Offered | Progress::Answered { .. } => !call.dialog.is_signalled(),
-                })
-            })
-            .collect();
-        for old in ended {
-            self.end_call(old, EndReason::HungUp);
-        }
     }
 
     /// Lets time pass: hands over audio, ends what is over.
@@ -367,10 +251,32 @@ impl Switchboard {
             match verdict(call, now, &self.settings) {
                 Verdict::GoOn => {}
                 Verdict::HandOver => self.hand_over(slot),
-                Verdict::CloseTape(why) => self.close_recording(slot, why),
+                Verdict::CloseTape(why) => {
+                    self.close_recording(slot, why);
+                    if why == EndReason::TooLong {
+                        self.ignore(slot, Ignored::TooLong);
+                    }
+                }
                 Verdict::EndCall(why) => self.end_call(slot, why),
             }
         }
+    }
+
+    /// A filter leaves a call out from now on.
+    pub(super) fn ignore(&mut self, slot: CallSlot, why: Ignored) {
+        let now = self.now;
+        let Some(call) = self.call_mut(slot) else { return };
+        if call.ignored.is_none() {
+            call.tell(now, || format!("left out: {why}"));
+            call.ignored = Some(why);
+            self.counters.calls_ignored += 1;
+        }
+    }
+
+    /// Flows that look like RTP and belong to no call, oldest first: for the operator.
+    #[must_use]
+    pub fn strays(&self) -> Vec<Stray> {
+        self.candidates.strays()
     }
 
     /// Ends everything: the process stops or the capture is over.
@@ -425,6 +331,14 @@ fn verdict(call: &Call, now: Timestamp, settings: &Settings) -> Verdict {
             return Verdict::EndCall(EndReason::HungUp);
         }
         (_, Some(recording)) => {
+            let long_ms = now.millis_since(recording.start);
+            let longest = settings.filters.max_duration_ms;
+            if longest > 0 && long_ms >= longest {
+                return Verdict::CloseTape(EndReason::TooLong);
+            }
+            if settings.segment_ms > 0 && long_ms >= settings.segment_ms {
+                return Verdict::CloseTape(EndReason::Segment);
+            }
             let limit = if call.dialog.held_by.is_some() {
                 settings.hold_timeout_ms
             } else {

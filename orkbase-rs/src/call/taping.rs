@@ -3,6 +3,7 @@
 //! Law: outputs of one tape come in order: opened, audio, closed; nothing follows the last.
 
 use super::{
+    course::CallFacts,
     index::CallSlot,
     output::{Closing, EndReason, Opening, Output, TapeId},
     party::Side,
@@ -13,7 +14,10 @@ use super::{
     switchboard::Switchboard,
 };
 use crate::{
-    audio::kinds::{Kind, kind},
+    audio::{
+        block::BLOCK_BYTES,
+        kinds::{Kind, kind},
+    },
     ids::OrkUid,
     message::tape::{KeepSide, Stage},
     rtp::timeline::{TICKS_PER_SEC, millis_from_ticks, ticks_from_nanos},
@@ -24,10 +28,6 @@ use std::collections::BTreeMap;
 impl Switchboard {
     /// Begins a tape; the stream `role` sent the packet that begins it at `tick`.
     pub(super) fn open_recording(&mut self, slot: CallSlot, at: Timestamp, tick: i64) {
-        let bytes = self.empty_block();
-        let tracking_id = self.ids.next_id();
-        let tape = TapeId(self.next_tape);
-        self.next_tape += 1;
         let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let people = &call.dialog.people;
         let parties = if call.dialog.is_signalled() {
@@ -35,6 +35,13 @@ impl Switchboard {
         } else {
             decide_bare(&self.settings.parties, people.source, people.destination)
         };
+        if let Some(why) = self.settings.filters.parties(&parties) {
+            return self.ignore(slot, why);
+        }
+        let bytes = self.pool.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
+        let tracking_id = self.ids.next_id();
+        let tape = TapeId(self.next_tape);
+        self.next_tape += 1;
         let rate = self.settings.tape_rate.unwrap_or_else(|| native_rate(call));
         let orkuid = OrkUid::new(at, &self.settings.zone, tracking_id);
         let facts = super::naming::NameFacts {
@@ -52,6 +59,22 @@ impl Switchboard {
                 tags.insert(name.clone(), value.clone());
             }
         }
+        let course = &call.dialog.course;
+        if let Some(conversation) = &course.conversation {
+            tags.insert("conversation".to_owned(), conversation.clone());
+        }
+        if !course.diverted_by.is_empty() {
+            tags.insert("diverted".to_owned(), course.diverted_by.clone());
+        }
+        if let Some(first) = &call.first_tape {
+            tags.insert("part".to_owned(), (call.tapes + 1).to_string());
+            tags.insert("firstpart".to_owned(), first.to_string());
+        }
+        if let Some(legs) = &course.legs {
+            self.leg_tapes.entry(legs.clone()).or_insert(tape);
+        }
+        call.tapes += 1;
+        call.first_tape.get_or_insert_with(|| orkuid.clone());
         if call.ondemand {
             tags.insert("ondemand".to_owned(), "true".to_owned());
         }
@@ -69,12 +92,27 @@ impl Switchboard {
             parties,
             tags,
             digits: Vec::new(),
+            marks: Vec::new(),
             legs: 0,
             bytes,
             news: Vec::new(),
             block_since: tick,
         };
         let message = recording.message(Stage::Start, &self.settings.host, &call.dialog.call_id);
+        let parties = &recording.parties;
+        let line = || {
+            format!(
+                "tape {} begins: local party {} ({}), remote party {}, direction {}",
+                message.recid,
+                parties.local,
+                parties.because,
+                parties.remote,
+                parties.direction.as_str()
+            )
+        };
+        if let Some(story) = call.story.as_mut() {
+            story.tell(at, line());
+        }
         call.recording = Some(recording);
         self.counters.tapes_opened += 1;
         let opening = Opening { tape, orkuid, start: at, path, rate, message: message.clone() };
@@ -110,7 +148,15 @@ impl Switchboard {
             .filter(|stream| stream.introduced == recording.tape)
             .map(|stream| stream.report(side(stream.role)))
             .collect();
+        let people = &call.dialog.people;
+        let facts = CallFacts::new(
+            &call.dialog.course,
+            local_role,
+            [people.source, people.destination],
+            recording.parties.because,
+        );
         super::report::add_quality(&mut recording.tags, &legs);
+        super::report::add_facts(&mut recording.tags, &facts, &recording.marks);
         let ticks = recording.end_tick - recording.start_tick;
         let mut message = recording.message(Stage::Stop, &self.settings.host, &call.dialog.call_id);
         message.duration = u64::try_from(ticks / TICKS_PER_SEC).unwrap_or(0);
@@ -122,9 +168,27 @@ impl Switchboard {
             duration_ms: millis_from_ticks(ticks),
             legs,
             digits: recording.digits,
+            facts,
+            marks: recording.marks,
             message,
         })));
         self.counters.tapes_closed += 1;
+        if let Some(story) = call.story.as_mut() {
+            story.tell(
+                self.now,
+                format!(
+                    "tape {} ends ({}) after {} ms",
+                    recording.orkuid,
+                    why.as_str(),
+                    millis_from_ticks(ticks)
+                ),
+            );
+        }
+        if let Some(legs) = &call.dialog.course.legs
+            && self.leg_tapes.get(legs) == Some(&recording.tape)
+        {
+            self.leg_tapes.remove(legs);
+        }
         call_over(call);
         let flows = std::mem::take(&mut call.flows);
         self.recycle(recording.bytes);
@@ -136,7 +200,12 @@ impl Switchboard {
     /// Forgets a call with all that points to it.
     pub(super) fn end_call(&mut self, slot: CallSlot, why: EndReason) {
         self.close_recording(slot, why);
-        let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(mut call) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        if call.story.is_some() || call.ignored.is_some() {
+            self.outputs.push_back(Output::Over(Box::new(call.account(why))));
+        }
         for flow in &call.flows {
             self.flows.unbind(*flow, slot);
         }
@@ -148,20 +217,6 @@ impl Switchboard {
         }
         self.free.push(slot);
         self.live -= 1;
-    }
-
-    /// The people were named after the tape began: say so, and let the tape have the names.
-    pub(super) fn rename(&mut self, slot: CallSlot) {
-        let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
-        let parties = decide(&self.settings.parties, &call.dialog.people);
-        let Some(recording) = call.recording.as_mut() else { return };
-        // Channels are laid out already: the local role stays.
-        if parties.local_role == recording.parties.local_role {
-            recording.parties = parties;
-            let message =
-                recording.message(Stage::Update, &self.settings.host, &call.dialog.call_id);
-            self.outputs.push_back(Output::Told(Box::new(message)));
-        }
     }
 }
 

@@ -26,8 +26,20 @@ pub struct Signal {
     pub from: Name,
     /// Who is called, as this message names it.
     pub to: Name,
+    /// What else the message tells.
+    pub remarks: Remarks,
     /// What was said.
     pub fact: Fact,
+}
+
+/// What a message may tell besides its fact.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Remarks {
+    /// Software of the sender; empty when it does not say.
+    pub agent: String,
+    /// Why the call ends, in the protocol's own terms (SIP: Reason, RFC 3326): `Q.850 16 Normal call
+    /// clearing`.
+    pub cause: Option<String>,
 }
 
 /// Who says something, before the dialog knows which of them called.
@@ -87,10 +99,14 @@ pub struct Offer {
     pub request: Name,
     /// The caller as the network vouches for it (SIP: P-Asserted-Identity, else Remote-Party-ID).
     pub asserted: Option<Name>,
-    /// Software of the sender.
-    pub user_agent: String,
     /// The call this one replaces (SIP: Replaces).
     pub replaces: Option<String>,
+    /// Who told the caller to call (SIP: Referred-By); empty for nobody.
+    pub referred_by: String,
+    /// Who diverted the call to where it now goes (SIP: Diversion, History-Info); empty for nobody.
+    pub diverted_by: String,
+    /// A name of the conversation that survives back-to-back user agents (SIP: Session-ID, RFC 7989).
+    pub session: String,
     /// Values of the configured headers, by name.
     pub headers: Vec<(String, String)>,
     /// The speaker's media, if stated.

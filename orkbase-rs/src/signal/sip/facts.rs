@@ -1,10 +1,13 @@
 //! From a SIP message to the fact it states (RFC 3261, 3264, 3515, 6086).
 
 use super::{
-    Message, Method, NameAddr, Sdp, StartLine,
+    Message, Method, NameAddr, Reason, Sdp, StartLine,
     sdp::{MediaDirection, MediaKind, Proto},
+    text,
 };
-use crate::signal::{Fact, Flow, Format, Media, Name, Offer, SdesKey, Security, Signal, Speaker};
+use crate::signal::{
+    Fact, Flow, Format, Media, Name, Offer, Remarks, SdesKey, Security, Signal, Speaker,
+};
 use std::net::SocketAddr;
 
 /// A Call-ID is cut to this many bytes.
@@ -39,8 +42,20 @@ pub fn read(
         speaker: Speaker { opener, answering },
         from: name(&from),
         to: to.as_ref().map(name).unwrap_or_default(),
+        remarks: Remarks {
+            agent: message.user_agent().unwrap_or_default(),
+            cause: message.reason().map(|reason| cause(&reason)),
+        },
         fact,
     })
+}
+
+/// `Q.850 16 Normal call clearing`
+fn cause(reason: &Reason<'_>) -> String {
+    let mut words = vec![text::clean(reason.protocol, 32)];
+    words.extend(reason.cause.map(|code| code.to_string()));
+    words.extend(reason.text.as_deref().map(str::to_owned));
+    words.join(" ")
 }
 
 fn request(
@@ -65,10 +80,12 @@ fn request(
                     display: String::new(),
                 },
                 asserted: asserted.as_ref().map(name).filter(|name| !name.user.is_empty()),
-                user_agent: message.user_agent().unwrap_or_default(),
                 replaces: message
                     .replaces()
                     .map(|r| String::from_utf8_lossy(r.call_id).into_owned()),
+                referred_by: message.referred_by().map(|by| by.uri.user_text()).unwrap_or_default(),
+                diverted_by: message.diverted_by().unwrap_or_default(),
+                session: message.session_id().unwrap_or_default(),
                 headers: headers.iter().filter_map(wanted).collect(),
                 media: message.sdp().map(media),
             })))

@@ -315,6 +315,35 @@ impl<'a> Message<'a> {
         NameAddr::parse(self.first_item("Diversion")?)
     }
 
+    /// The number that the call was diverted from: Diversion, else the entry before the last of
+    /// History-Info (RFC 7044).
+    #[must_use]
+    pub fn diverted_by(&self) -> Option<String> {
+        let by = self.diversion().or_else(|| {
+            let (mut before, mut last) = (None, None);
+            for item in header::list(self.raw("History-Info")?) {
+                before = last.replace(item);
+            }
+            NameAddr::parse(before?)
+        })?;
+        Some(by.uri.user_text()).filter(|user| !user.is_empty())
+    }
+
+    /// Who told the sender to call (RFC 3892).
+    #[must_use]
+    pub fn referred_by(&self) -> Option<NameAddr<'a>> {
+        NameAddr::parse(self.raw("Referred-By")?)
+    }
+
+    /// The sender's half of Session-ID (RFC 7989): 32 lower-case hexadecimal digits, not all zero.
+    #[must_use]
+    pub fn session_id(&self) -> Option<String> {
+        let (id, _) = text::cut(b';', self.raw("Session-ID")?);
+        let id = text::clean(id, 33).to_ascii_lowercase();
+        let good = id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        (good && id.bytes().any(|b| b != b'0')).then_some(id)
+    }
+
     /// The call that this INVITE replaces.
     #[must_use]
     pub fn replaces(&self) -> Option<Replaces<'a>> {
@@ -372,7 +401,8 @@ mod tests {
         CSeq: 7 INVITE\r\nContact: <sip:1001@10.0.0.1>, <sip:x@y>\r\nUser-Agent: Phone 1\r\n\
         P-Asserted-Identity: \"Alice A\" <sip:+1001@pbx>, <tel:+1001>\r\n\
         Replaces: old@call;to-tag=1;from-tag=2\r\nSession-Expires: 1800;refresher=uac\r\n\
-        Diversion: <sip:boss@pbx>;reason=no-answer\r\n\
+        Diversion: <sip:boss@pbx>;reason=no-answer\r\nb: <sip:1003@pbx>\r\n\
+        Session-ID: ab30317F1A784dc48ff824d0d3715d86;remote=00000000000000000000000000000000\r\n\
         Content-Type: application/sdp\r\nContent-Length: 51\r\n\r\n\
         v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0\r\n!!trailing";
 
@@ -393,6 +423,9 @@ mod tests {
         assert_eq!(message.replaces().unwrap().call_id, b"old@call");
         assert_eq!(message.session_expires(), Some(1800));
         assert_eq!(message.diversion().unwrap().param("reason"), Some(&b"no-answer"[..]));
+        assert_eq!(message.diverted_by().as_deref(), Some("boss"));
+        assert_eq!(message.referred_by().unwrap().uri.user, b"1003");
+        assert_eq!(message.session_id().as_deref(), Some("ab30317f1a784dc48ff824d0d3715d86"));
         assert_eq!(message.body.len(), 51);
         assert_eq!(message.sdp().unwrap().media[0].port, 4000);
     }
@@ -400,7 +433,8 @@ mod tests {
     #[test]
     fn a_terse_response() {
         let text = b"\r\n\r\nSIP/2.0 486\ni: x\nf: sip:a@b;tag=1\nt: sip:c@d\nv: SIP/2.0/UDP h\n\
-            ;branch=q\nl: -5\nServer: s\nReason: Q.850;cause=17\nRemote-Party-ID: <sip:r@s>\n\nv=0\n";
+            ;branch=q\nl: -5\nServer: s\nHistory-Info: <sip:boss@a>;index=1, <sip:me@a>;index=1.1\n\
+            Session-ID: 00000000000000000000000000000000\nReason: Q.850;cause=17\nRemote-Party-ID: <sip:r@s>\n\nv=0\n";
         let message = Message::parse(text).unwrap();
         assert_eq!(message.start, StartLine::Response { code: 486, reason: b"" });
         assert_eq!(message.call_id(), Some(&b"x"[..]));
@@ -411,6 +445,8 @@ mod tests {
         assert_eq!(message.reason().unwrap().cause, Some(17));
         assert_eq!(message.asserted_identity().unwrap().uri.user, b"r");
         assert!(message.sdp().is_some());
+        assert_eq!(message.diverted_by().as_deref(), Some("boss"));
+        assert_eq!(message.session_id(), None);
         assert_eq!(message.user_agent().as_deref(), Some("s"));
     }
 

@@ -11,7 +11,7 @@ use super::{
     media::media,
     message::{CallInfo, CallState, CallType, Channel, Message, Party},
 };
-use crate::signal::{Fact, Media, Name, Offer, Signal, Speaker};
+use crate::signal::{Fact, Media, Name, Offer, Remarks, Signal, Speaker};
 use foldhash::fast::RandomState;
 use std::{collections::HashMap, net::SocketAddr};
 
@@ -325,6 +325,7 @@ impl Call {
             },
             from: self.from.clone(),
             to: self.to.clone(),
+            remarks: Remarks::default(),
             fact,
         }
     }
