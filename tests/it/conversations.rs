@@ -8,6 +8,7 @@ use orkbase::call::output::{EndReason, MarkKind};
 use orkbase::call::party::Side;
 use orkbase::call::policy::IpRange;
 use orkbase::call::settings::Settings;
+use orkbase::signal::Format;
 
 fn explained() -> Settings {
     Settings { explain: true, ..Settings::default() }
@@ -183,6 +184,39 @@ fn late_signalling_adopts_the_session_already_running() {
         assert_eq!((leg.packets, leg.lost), (u64::from(stream.packets), 0));
     }
     assert_eq!(got.counters.calls.calls_adopted, 1);
+}
+
+#[test]
+fn unannounced_media_needs_a_meaning() {
+    // Payload type 107, made of the caller's PCMU packets.
+    let scene = play(&format!("{UP} rtp 3s; a->b BYE")).unwrap();
+    let media = |frame: &(u64, Vec<u8>)| frame.1[42] == 0x80;
+    let dynamic = |(at, mut bytes): (u64, Vec<u8>)| {
+        bytes[43] = 107 | (bytes[43] & 0x80);
+        (at, bytes)
+    };
+    let plain: Vec<_> = scene.frames.into_iter().filter(media).collect();
+    let settings = Settings { unannounced_after: 50, ..explained() };
+    let got = rehearse(&plain, settings.clone());
+    let closing = got.only().closing.as_ref().unwrap();
+    assert!(
+        closing.legs.iter().all(|leg| leg.packets == 150 && leg.lost == 0),
+        "{:?}",
+        closing.legs
+    );
+    assert_eq!(rehearse(&plain, explained()).tapes.len(), 0, "off unless asked for");
+
+    let unknown: Vec<_> = plain.into_iter().map(dynamic).collect();
+    assert_eq!(rehearse(&unknown, settings.clone()).tapes.len(), 0);
+    let meaning = Format {
+        payload_type: 107,
+        name: "PCMU".to_owned(),
+        clock_rate: 8_000,
+        channels: 1,
+        parameters: None,
+    };
+    let got = rehearse(&unknown, Settings { payload_types: vec![meaning], ..settings });
+    assert!(got.only().level(0, 0, 2_900) > 5000.0);
 }
 
 #[test]

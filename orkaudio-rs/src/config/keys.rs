@@ -9,6 +9,7 @@ use orkbase::{
         policy::{IpRange, NumberPattern},
     },
     config::{Value, is_log_level},
+    signal::Format,
 };
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
@@ -81,6 +82,11 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "calls.max_flows" => calls.max_flows = |value| whole(value, 1..=4_000_000);
     "calls.max_candidates" => calls.max_candidates = |value| whole(value, 0..=1_000_000);
     "calls.unannounced_after" => calls.unannounced_after = |value| whole(value, 0..=10_000);
+    "calls.payload_types" => calls.payload_types = |value| {
+        let remedy = "a payload type from 0 to 127 and what it means, name/clock rate or \
+                      name/clock rate/channels, such as \"107=opus/48000/2\"";
+        entries(value, remedy, payload_type)
+    };
     "calls.hold_messages" => calls.hold_messages = truth;
     "calls.tag_headers" => calls.tag_headers = |value| entries(value, HEADER, header);
     "calls.link_headers" => calls.link_headers = |value| entries(value, HEADER, header);
@@ -166,6 +172,23 @@ fn seconds_or_none(value: &Value) -> Result<u64, Wrong> {
         return Ok(0);
     }
     seconds(value).map_err(|_| wrong(format!("whole seconds, from 1 to {DAY_S} (a day), or 0")))
+}
+
+/// `107=opus/48000/2`
+fn payload_type(text: &str) -> Option<Format> {
+    let (number, format) = text.split_once('=')?;
+    let mut parts = format.trim().split('/');
+    let (name, clock_rate) = (word(parts.next()?)?, parts.next()?.parse().ok()?);
+    let channels = parts.next().map_or(Some(1), |channels| channels.parse().ok())?;
+    let payload_type = number.trim().parse().ok().filter(|number| *number < 128)?;
+    let good = (1_000..=192_000).contains(&clock_rate) && (1..=2).contains(&channels);
+    (good && parts.next().is_none()).then_some(Format {
+        payload_type,
+        name,
+        clock_rate,
+        channels,
+        parameters: None,
+    })
 }
 
 /// `1001=Alice`

@@ -7,6 +7,7 @@ use orkbase::{
         policy::{IpRange, NumberPattern},
     },
     config::Schema,
+    signal::Format,
 };
 use std::{fs, path::Path};
 
@@ -83,6 +84,7 @@ fn every_key_sets_its_own_field() {
         max_flows = 6
         max_candidates = 7
         unannounced_after = 8
+        payload_types = ["107 = opus/48000/2"]
         hold_messages = false
         tag_headers = ["X-Account"]
         link_headers = ["X-Unique-ID"]
@@ -148,6 +150,13 @@ fn every_key_sets_its_own_field() {
             max_flows: 6,
             max_candidates: 7,
             unannounced_after: 8,
+            payload_types: vec![Format {
+                payload_type: 107,
+                name: "opus".to_owned(),
+                clock_rate: 48_000,
+                channels: 2,
+                parameters: None,
+            }],
             hold_messages: false,
             tag_headers: texts(&["X-Account"]),
             link_headers: texts(&["X-Unique-ID"]),

@@ -104,9 +104,17 @@ impl Switchboard {
         let count = self.candidates.watch(at, flow, &rtp, payload);
         self.counters.candidate_dropped = self.candidates.dropped;
         let after = self.settings.unannounced_after;
-        if after > 0 && count >= after {
+        // A dynamic payload type that nobody gave a meaning may be video.
+        if after > 0 && count >= after && self.unannounced(rtp.payload_type).is_some() {
             self.begin_unannounced(at, flow);
         }
+    }
+
+    /// What a payload type means when nobody announced it.
+    fn unannounced(&self, payload_type: u8) -> Option<Format> {
+        let stated =
+            self.settings.payload_types.iter().find(|format| format.payload_type == payload_type);
+        stated.cloned().or_else(|| kinds::static_format(payload_type))
     }
 
     fn is_known_endpoint(&self, address: SocketAddr) -> bool {
@@ -432,7 +440,14 @@ impl Switchboard {
             self.counters.rtp_unwanted += 1;
             return false;
         }
-        learn(call, index, rtp.payload_type, &*self.decoders);
+        let announced = call.dialog.is_signalled();
+        let fallback = if announced {
+            kinds::static_format(rtp.payload_type)
+        } else {
+            self.unannounced(rtp.payload_type)
+        };
+        let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return false };
+        learn(call, index, rtp.payload_type, fallback.as_ref(), &*self.decoders);
         let Some(stream) = call.streams.get_mut(index) else { return false };
         if stream.meaning == Meaning::Foreign {
             self.counters.rtp_foreign += 1;
@@ -593,15 +608,20 @@ pub(super) const fn keeps(keep: KeepSide, local: bool) -> bool {
 }
 
 /// Looks up what a payload type means on a stream and makes it the current one.
-fn learn(call: &mut Call, index: usize, payload_type: u8, source: &dyn DecoderSource) {
+fn learn(
+    call: &mut Call,
+    index: usize,
+    payload_type: u8,
+    fallback: Option<&Format>,
+    source: &dyn DecoderSource,
+) {
     let Some(stream) = call.streams.get_mut(index) else { return };
     let format = call.dialog.format(stream.role, payload_type);
     let name = |format: Option<&Format>| {
         format.map_or_else(|| payload_type.to_string(), |f| f.name.clone())
     };
     let announced = call.dialog.is_signalled();
-    let fallback = kinds::static_format(payload_type);
-    let format = format.or(fallback.as_ref());
+    let format = format.or(fallback);
     let keys = call.dialog.keys(stream.role);
     if let Some(keys) = &keys {
         offer_keys(stream, keys);

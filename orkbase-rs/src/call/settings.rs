@@ -1,6 +1,7 @@
 //! What an operator may set about calls; every field has a bound and a default with a reason.
 
 use super::{filter::Filters, naming::Naming, policy::PartyRules, recording::HostFacts};
+use crate::signal::Format;
 use jiff::tz::TimeZone;
 
 /// Settings of the switchboard.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub max_candidates: usize,
     /// Record RTP that nobody announced after this many packets; 0 never does.
     pub unannounced_after: u32,
+    /// What dynamic payload types mean in RTP that nobody announced.
+    pub payload_types: Vec<Format>,
     /// Tell the tracker when a call is put on hold and taken off.
     pub hold_messages: bool,
     /// Headers whose values become tags.
@@ -82,6 +85,7 @@ impl Default for Settings {
             max_flows: 200_000,
             max_candidates: 2_000,
             unannounced_after: 0,
+            payload_types: Vec::new(),
             hold_messages: true,
             tag_headers: Vec::new(),
             link_headers: Vec::new(),
