@@ -23,6 +23,15 @@ pub fn tape(finished: &Finished) -> Value {
             json!({
                 "side": leg.side.as_str(), "src": leg.source.to_string(), "dst": leg.destination.to_string(),
                 "ssrc": format!("0x{:08x}", leg.ssrc), "codec": leg.codec, "packets": leg.packets,
+                "expected": leg.expected, "longest_loss": leg.losses.longest_run,
+                "bursts": leg.losses.bursts, "burst_density": share(leg.losses.burst_lost, leg.losses.burst_packets),
+                "gap_density": share(
+                    leg.losses.lost - leg.losses.burst_lost,
+                    leg.expected.saturating_sub(leg.losses.burst_packets),
+                ),
+                "jitter_ms": millis(leg.jitter_us), "max_jitter_ms": millis(leg.max_jitter_us),
+                "mos": leg.opinion.map(|opinion| f64::from(opinion.mos_centi) / 100.0),
+                "r_factor": leg.opinion.map(|opinion| f64::from(opinion.r_centi) / 100.0),
                 "lost": leg.lost, "late": leg.late, "duplicates": leg.duplicates,
                 "gap_ms": leg.gap_ms, "undecoded": leg.undecoded, "unauthentic": leg.unauthentic,
             })
@@ -66,6 +75,17 @@ pub fn tape(finished: &Finished) -> Value {
         object.insert(key.to_owned(), Value::from(value));
     }
     object
+}
+
+/// Lost packets among others, 0 to 1, to four places (RFC 3611 densities).
+fn share(part: u64, whole: u64) -> f64 {
+    let parts = part.saturating_mul(10_000).checked_div(whole).unwrap_or(0);
+    f64::from(u32::try_from(parts).unwrap_or(10_000)) / 1e4
+}
+
+/// Microseconds as milliseconds to two places.
+fn millis(micros: u64) -> f64 {
+    f64::from(u32::try_from(micros / 10).unwrap_or(u32::MAX)) / 100.0
 }
 
 /// What signalling told of the call; `null` where it told nothing. Times are Unix seconds.

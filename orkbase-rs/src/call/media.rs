@@ -332,6 +332,10 @@ impl Switchboard {
             }
             Meaning::Foreign | Meaning::Unknown => return self.void(owner, extended, now),
         };
+        if arrival == Arrival::Restart {
+            stream.jitter.restart();
+        }
+        stream.jitter.note(at.0, rtp.timestamp);
         let tick = match arrival {
             Arrival::Next | Arrival::Ahead => stream.timeline.place(rtp.timestamp, now),
             Arrival::Restart => {
@@ -670,6 +674,7 @@ fn learn(
     stream.meaning = meaning;
     if matches!(meaning, Meaning::Audio { .. } | Meaning::Undecodable) {
         stream.timeline.set_clock_rate(clock_rate);
+        stream.jitter.set_clock_rate(clock_rate);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     call::{course::CallFacts, party::Side, story::Account},
     ids::OrkUid,
     message::{tag::AddTagMessage, tape::TapeMessage},
-    rtp::dtmf::Key,
+    rtp::{dtmf::Key, emodel::Opinion, losses::Losses},
     time::Timestamp,
 };
 use std::net::SocketAddr;
@@ -189,10 +189,20 @@ pub struct LegReport {
     pub ssrc: u32,
     /// Encoding name, `PCMU`; the payload type in digits when nobody named it.
     pub codec: String,
+    /// Packets that were sent between the first and the last that came.
+    pub expected: u64,
     /// Distinct packets received.
     pub packets: u64,
     /// Packets that never came.
     pub lost: u64,
+    /// How they lie: runs and bursts.
+    pub losses: Losses,
+    /// Interarrival jitter at the end, in microseconds (RFC 3550).
+    pub jitter_us: u64,
+    /// The largest it was, in microseconds.
+    pub max_jitter_us: u64,
+    /// What a listener would say of it; `None` where nothing is published of the codec.
+    pub opinion: Option<Opinion>,
     /// Packets that came too late to be placed.
     pub late: u64,
     /// Packets that came more than once.

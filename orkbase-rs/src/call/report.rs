@@ -3,11 +3,16 @@
 use super::{
     course::CallFacts,
     output::{LegReport, Mark, MarkKind},
+    party::Side,
     stream::NO_CODEC,
 };
 use std::collections::BTreeMap;
 
-/// Adds the account of all legs: `codec`, `packets` and `lost` always, the rest when not zero.
+/// Fewer packets than this say nothing about quality: half a second of 20 ms packets.
+const RATED_PACKETS: u64 = 25;
+
+/// Adds the account of all legs: `codec`, `packets` and `lost` always; `mos`, of the worse side, where
+/// it can be told; `oneway`, the side that was heard, where the other was not; the rest when not zero.
 pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
     let mut codecs: Vec<&str> = Vec::new();
     for name in legs.iter().flat_map(|leg| leg.codec.split(',')) {
@@ -23,12 +28,27 @@ pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
     let sum = |field: fn(&LegReport) -> u64| legs.iter().map(field).sum::<u64>();
     tags.insert("packets".to_owned(), sum(|leg| leg.packets).to_string());
     tags.insert("lost".to_owned(), sum(|leg| leg.lost).to_string());
-    let odd: [(&str, u64); 4] = [
+    let most = |field: fn(&LegReport) -> u64| legs.iter().map(field).max().unwrap_or(0);
+    let odd: [(&str, u64); 7] = [
         ("late", sum(|leg| leg.late)),
         ("duplicates", sum(|leg| leg.duplicates)),
         ("gapms", sum(|leg| leg.gap_ms)),
         ("undecoded", sum(|leg| leg.undecoded)),
+        ("bursts", sum(|leg| leg.losses.bursts)),
+        ("longestloss", most(|leg| leg.losses.longest_run)),
+        ("jitterms", most(|leg| leg.max_jitter_us / 1_000)),
     ];
+    // The worse of the two sides; a stream of a few packets has no quality to speak of.
+    let rated = legs.iter().filter(|leg| leg.packets >= RATED_PACKETS);
+    if let Some(worst) = rated.filter_map(|leg| leg.opinion).map(|o| o.mos_centi).min() {
+        tags.insert("mos".to_owned(), format!("{}.{:02}", worst / 100, worst % 100));
+    }
+    let heard = |side: Side| legs.iter().any(|leg| leg.side == side && leg.codec != NO_CODEC);
+    match (heard(Side::Local), heard(Side::Remote)) {
+        (true, false) => tags.insert("oneway".to_owned(), Side::Local.as_str().to_owned()),
+        (false, true) => tags.insert("oneway".to_owned(), Side::Remote.as_str().to_owned()),
+        (true, true) | (false, false) => None,
+    };
     for (name, value) in odd.into_iter().filter(|(_, value)| *value > 0) {
         tags.insert(name.to_owned(), value.to_string());
     }

@@ -8,6 +8,8 @@ use crate::{
     audio::codec::Codec as AudioCodec,
     rtp::{
         dtmf::Detector,
+        emodel::{self, Path},
+        jitter::Jitter,
         sequence::Sequence,
         srtp::candidates::Candidates,
         timeline::{TICKS_PER_SAMPLE_8K, TICKS_PER_SEC, Timeline, millis_from_ticks},
@@ -94,6 +96,8 @@ pub struct Stream {
     pub end: i64,
     /// Length of one packet in ticks, from the last two timestamps.
     pub frame: i64,
+    /// How unevenly its packets come.
+    pub jitter: Jitter,
     /// Audio missing where packets are missing, in ticks.
     pub gap: i64,
     /// Holes in the sequence.
@@ -147,6 +151,7 @@ impl Stream {
             last_at: Timestamp::default(),
             end: i64::MIN,
             frame: 160 * TICKS_PER_SAMPLE_8K,
+            jitter: Jitter::default(),
             gap: 0,
             gaps: 0,
             highest: 0,
@@ -199,13 +204,29 @@ impl Stream {
 
     /// The account of this stream for the report at the end.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "microseconds and ticks, far below 2^52")]
     pub fn report(&self, side: Side) -> LegReport {
+        let losses = self.sequence.losses();
+        let codec = self.codec_names();
+        let path = Path {
+            codec: codec.split(',').next().unwrap_or_default(),
+            expected: self.sequence.expected(),
+            missing: losses.lost + self.late,
+            runs: losses.runs,
+            jitter_ms: self.jitter.micros() as f64 / 1e3,
+            packet_ms: self.frame as f64 * 1e3 / TICKS_PER_SEC as f64,
+        };
         LegReport {
+            expected: self.sequence.expected(),
+            losses,
+            jitter_us: self.jitter.micros(),
+            max_jitter_us: self.jitter.most_micros(),
+            opinion: emodel::opinion(&path),
             side,
             source: self.source,
             destination: self.destination,
             ssrc: self.ssrc,
-            codec: self.codec_names(),
+            codec,
             packets: self.sequence.received(),
             lost: self.sequence.lost(),
             late: self.late,

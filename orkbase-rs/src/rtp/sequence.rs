@@ -1,7 +1,10 @@
 //! Sequence accounting (RFC 3550 §6.4.1, A.1, A.3): what came, what is missing, what came twice.
 //!
 //! Law: extended numbers only grow from one accepted packet's epoch to the next, so that whoever
-//! orders packets by them never has to know about wraps and restarts.
+//! orders packets by them never has to know about wraps and restarts. A packet is lost when the
+//! window of those that may still come has passed it.
+
+use super::losses::Losses;
 
 /// A forward jump larger than this is a sender that started anew (RFC 3550 A.1 `MAX_DROPOUT`).
 const MAX_DROPOUT: i32 = 3000;
@@ -41,6 +44,7 @@ pub struct Sequence {
     received: u64,
     /// Packets that came again.
     duplicates: u64,
+    losses: Losses,
 }
 
 impl Sequence {
@@ -48,6 +52,9 @@ impl Sequence {
     #[inline]
     pub fn accept(&mut self, sequence: u16) -> (u64, Arrival) {
         if self.started && sequence == self.next_expected() {
+            if self.seen >> (WINDOW - 1) == 0 {
+                self.leave(1);
+            }
             self.highest += 1;
             self.seen = self.seen << 1 | 1;
             self.received += 1;
@@ -73,12 +80,15 @@ impl Sequence {
         }
         let delta = i32::from(sequence.wrapping_sub(Self::low(self.highest)).cast_signed());
         if !(-MAX_DROPOUT..=MAX_DROPOUT).contains(&delta) {
+            self.leave(WINDOW);
+            self.losses.close();
             self.expected_before = self.expected();
             let next_epoch = (self.highest | 0xffff) + 1;
             return self.restart(next_epoch + u64::from(sequence));
         }
         let distance = u64::from(delta.unsigned_abs());
         if delta > 0 {
+            self.leave(distance);
             self.highest += distance;
             self.seen = if distance < WINDOW { self.seen << distance | 1 } else { 1 };
             self.received += 1;
@@ -97,6 +107,29 @@ impl Sequence {
         self.received += 1;
         self.first = self.first.min(extended);
         (extended, Arrival::Behind)
+    }
+
+    /// The window is about to move on by `distance`: what leaves it unseen is lost.
+    #[cold]
+    fn leave(&mut self, distance: u64) {
+        for age in (0..WINDOW).rev().take(usize::try_from(distance).unwrap_or(usize::MAX)) {
+            let Some(number) = self.highest.checked_sub(age) else { continue };
+            if self.seen >> age & 1 == 0 && number >= self.first {
+                self.losses.lose(number, 1);
+            }
+        }
+        self.losses.lose(self.highest + 1, distance.saturating_sub(WINDOW));
+    }
+
+    /// How the losses lie, those included that could still come.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        let mut all = self.clone();
+        if all.started {
+            all.leave(WINDOW);
+        }
+        all.losses.close();
+        all.losses
     }
 
     fn restart(&mut self, extended: u64) -> (u64, Arrival) {
@@ -156,6 +189,28 @@ mod tests {
         let (sequence, seen) = run(&[10, 11, 40_000, 40_001]);
         assert_eq!(seen[2], Arrival::Restart);
         assert_eq!((sequence.expected(), sequence.lost()), (4, 0));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn losses_agree_with_the_account(
+            steps in proptest::collection::vec((0u16..400, 0u16..4), 1..200),
+        ) {
+            let mut sequence = Sequence::default();
+            let mut number = 60_000u16;
+            for (step, kind) in steps {
+                number = match kind {
+                    0 => number.wrapping_add(step),
+                    1 => number.wrapping_sub(step / 8),
+                    2 => number.wrapping_add(step * 9),
+                    _ => number.wrapping_add(1),
+                };
+                sequence.accept(number);
+                let losses = sequence.losses();
+                proptest::prop_assert_eq!(losses.lost, sequence.lost());
+                proptest::prop_assert!(losses.burst_lost <= losses.lost);
+            }
+        }
     }
 
     #[test]
