@@ -87,6 +87,9 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
                       name/clock rate/channels, such as \"107=opus/48000/2\"";
         entries(value, remedy, payload_type)
     };
+    "calls.g726_aal2_agents" => calls.g726_aal2_agents = |value| {
+        entries(value, "a part of a User-Agent header, not empty", line)
+    };
     "calls.hold_messages" => calls.hold_messages = truth;
     "calls.tag_headers" => calls.tag_headers = |value| entries(value, HEADER, header);
     "calls.link_headers" => calls.link_headers = |value| entries(value, HEADER, header);

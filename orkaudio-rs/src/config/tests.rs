@@ -85,6 +85,7 @@ fn every_key_sets_its_own_field() {
         max_candidates = 7
         unannounced_after = 8
         payload_types = ["107 = opus/48000/2"]
+        g726_aal2_agents = ["Gate 1"]
         hold_messages = false
         tag_headers = ["X-Account"]
         link_headers = ["X-Unique-ID"]
@@ -157,6 +158,7 @@ fn every_key_sets_its_own_field() {
                 channels: 2,
                 parameters: None,
             }],
+            g726_aal2_agents: texts(&["Gate 1"]),
             hold_messages: false,
             tag_headers: texts(&["X-Account"]),
             link_headers: texts(&["X-Unique-ID"]),

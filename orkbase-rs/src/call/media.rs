@@ -6,16 +6,15 @@
 use super::{
     dialog::{Dialog, Progress},
     index::{CallSlot, EndpointOwner, FlowId, FlowOwner},
-    output::TapeId,
-    party::{Role, Side},
+    meaning::{introduce, learn},
+    party::Role,
     session::{Call, MAX_STREAMS, Wanted},
-    stream::{Codec, MAX_SLOTS, Meaning, Stream},
+    stream::{Meaning, Stream},
     switchboard::Switchboard,
 };
 use crate::{
     audio::{
-        block::{News, Record},
-        codec::DecoderSource,
+        block::Record,
         kinds::{self, Kind},
     },
     message::tape::KeepSide,
@@ -25,7 +24,7 @@ use crate::{
         sequence::Arrival,
         timeline::{TICKS_PER_MILLI, TICKS_PER_SEC, ticks_from_nanos},
     },
-    signal::{Format, SdesKey},
+    signal::Format,
     time::Timestamp,
 };
 use std::net::SocketAddr;
@@ -451,7 +450,8 @@ impl Switchboard {
             self.unannounced(rtp.payload_type)
         };
         let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return false };
-        learn(call, index, rtp.payload_type, fallback.as_ref(), &*self.decoders);
+        let agents = &self.settings.g726_aal2_agents;
+        learn(call, index, rtp.payload_type, fallback.as_ref(), agents, &*self.decoders);
         let Some(stream) = call.streams.get_mut(index) else { return false };
         if stream.meaning == Meaning::Foreign {
             self.counters.rtp_foreign += 1;
@@ -608,113 +608,5 @@ pub(super) const fn keeps(keep: KeepSide, local: bool) -> bool {
         KeepSide::Local => local,
         KeepSide::Remote => !local,
         KeepSide::None => false,
-    }
-}
-
-/// Looks up what a payload type means on a stream and makes it the current one.
-fn learn(
-    call: &mut Call,
-    index: usize,
-    payload_type: u8,
-    fallback: Option<&Format>,
-    source: &dyn DecoderSource,
-) {
-    let Some(stream) = call.streams.get_mut(index) else { return };
-    let format = call.dialog.format(stream.role, payload_type);
-    let name = |format: Option<&Format>| {
-        format.map_or_else(|| payload_type.to_string(), |f| f.name.clone())
-    };
-    let announced = call.dialog.is_signalled();
-    let format = format.or(fallback);
-    let keys = call.dialog.keys(stream.role);
-    if let Some(keys) = &keys {
-        offer_keys(stream, keys);
-    }
-    // Encrypted and no key was ever on the wire (DTLS-SRTP), or none that we can use.
-    let locked = call.dialog.is_encrypted(stream.role) && stream.srtp.is_none();
-    let known = stream.codec(payload_type).filter(|codec| {
-        format.is_none_or(|f| codec.name == f.name && codec.clock_rate == f.clock_rate)
-    });
-    let (meaning, clock_rate) = if let Some(known) = known {
-        (known.meaning, known.clock_rate)
-    } else {
-        let slots =
-            stream.codecs.iter().filter(|c| matches!(c.meaning, Meaning::Audio { .. })).count();
-        let meaning = match (format, kinds::kind(format)) {
-            (None, _) if announced => Meaning::Foreign,
-            (_, Kind::Event) => Meaning::Event,
-            (Some(f), Kind::Audio(codec))
-                if !locked
-                    && slots < MAX_SLOTS
-                    && source.decoder(codec, f.parameters.as_deref()).is_some() =>
-            {
-                Meaning::Audio { slot: u8::try_from(slots).unwrap_or(0), format: codec }
-            }
-            (_, Kind::Audio(_) | Kind::Unknown) => Meaning::Undecodable,
-        };
-        let codec = Codec {
-            payload_type,
-            name: name(format),
-            clock_rate: format.map_or(8000, |f| f.clock_rate),
-            channels: format.map_or(1, |f| f.channels),
-            parameters: format.and_then(|f| f.parameters.clone()),
-            meaning,
-        };
-        let clock_rate = codec.clock_rate;
-        if stream.codecs.len() < 64 {
-            stream.codecs.retain(|old| {
-                old.payload_type != payload_type || matches!(old.meaning, Meaning::Audio { .. })
-            });
-            stream.codecs.insert(0, codec);
-        }
-        stream.tape = TapeId(0);
-        (meaning, clock_rate)
-    };
-    stream.payload_type = payload_type;
-    stream.meaning = meaning;
-    if matches!(meaning, Meaning::Audio { .. } | Meaning::Undecodable) {
-        stream.timeline.set_clock_rate(clock_rate);
-        stream.jitter.set_clock_rate(clock_rate);
-    }
-}
-
-/// Lets a stream try the keys that signalling showed; keys it has already are not tried twice.
-fn offer_keys(stream: &mut Stream, keys: &[&SdesKey]) {
-    let candidates = stream.srtp.get_or_insert_default();
-    for key in keys {
-        // A suite we do not know may stand beside one we do.
-        let usable = candidates.offer(&key.suite, &key.inline).is_ok();
-        stream.keys_refused += u32::from(!usable);
-    }
-    if candidates.is_empty() {
-        stream.srtp = None;
-    }
-}
-
-/// Tells the tape of a stream and of its codecs.
-fn introduce(stream: &mut Stream, recording: &mut super::recording::Recording) {
-    if stream.tape == recording.tape {
-        return;
-    }
-    if stream.introduced != recording.tape {
-        stream.leg = recording.legs;
-        recording.legs = recording.legs.saturating_add(1);
-        stream.introduced = recording.tape;
-    }
-    stream.tape = recording.tape;
-    stream.anew = true;
-    let side = if stream.role == recording.parties.local_role { Side::Local } else { Side::Remote };
-    recording.news.push(News::Leg { leg: stream.leg, side });
-    for codec in &stream.codecs {
-        if let Meaning::Audio { slot, .. } = codec.meaning {
-            recording.news.push(News::Codec {
-                leg: stream.leg,
-                slot,
-                name: codec.name.clone(),
-                clock_rate: codec.clock_rate,
-                channels: codec.channels,
-                parameters: codec.parameters.clone(),
-            });
-        }
     }
 }

@@ -9,6 +9,7 @@ pub mod digits;
 pub mod filter;
 pub mod index;
 pub mod links;
+mod meaning;
 pub mod media;
 pub mod naming;
 pub mod output;

@@ -43,6 +43,9 @@ pub struct Settings {
     pub unannounced_after: u32,
     /// What dynamic payload types mean in RTP that nobody announced.
     pub payload_types: Vec<Format>,
+    /// User agents (substring, case counts) that pack G.726 as AAL2 does although they announce it
+    /// under the names of RFC 3551.
+    pub g726_aal2_agents: Vec<String>,
     /// Tell the tracker when a call is put on hold and taken off.
     pub hold_messages: bool,
     /// Headers whose values become tags.
@@ -86,6 +89,7 @@ impl Default for Settings {
             max_candidates: 2_000,
             unannounced_after: 0,
             payload_types: Vec::new(),
+            g726_aal2_agents: ["baresip", "Linphone"].map(str::to_owned).to_vec(),
             hold_messages: true,
             tag_headers: Vec::new(),
             link_headers: Vec::new(),
