@@ -8,7 +8,10 @@ use crate::{
 };
 use dashmap::DashMap;
 use orkbase::{
-    call::output::{AddTag, Opening, TapeId},
+    call::{
+        output::{AddTag, Opening, TapeId},
+        party::Side,
+    },
     message::{
         Message,
         tape::{Stage, TapeMessage},
@@ -62,11 +65,34 @@ pub fn ready(finished: &Finished, path: &str) -> TapeMessage {
     let mut message = finished.closing.message.clone();
     message.stage = Stage::Ready;
     path.clone_into(&mut message.filename);
-    let losses = [("overrunms", finished.overrun_ms), ("unwrittenframes", finished.lost_frames)];
+    let losses = [
+        ("overrunms", finished.overrun_ms),
+        ("unwrittenframes", finished.lost_frames),
+        ("concealedms", finished.heard.concealed_ms),
+        ("refused", finished.heard.refused),
+    ];
     for (tag, value) in losses.into_iter().filter(|(_, value)| *value > 0) {
         message.tags.insert(tag.to_owned(), value.to_string());
     }
+    if let Some(side) = silent(finished) {
+        message.tags.insert("silent".to_owned(), side.to_owned());
+    }
     message
+}
+
+/// The side that sent audio in which nothing can be heard: never louder than -60 dB of full scale.
+fn silent(finished: &Finished) -> Option<&'static str> {
+    const AUDIBLE: u16 = 33;
+    let [local, remote] = finished.heard.peaks.map(|peak| peak < AUDIBLE);
+    let sent = |side: Side| {
+        finished.closing.legs.iter().any(|leg| leg.side == side && leg.packets > leg.undecoded)
+    };
+    match (local && sent(Side::Local), remote && sent(Side::Remote)) {
+        (true, true) => Some("both"),
+        (true, false) => Some("local"),
+        (false, true) => Some("remote"),
+        (false, false) => None,
+    }
 }
 
 impl Listener for Announcer {

@@ -64,7 +64,8 @@ pub fn tape(finished: &Finished) -> Value {
         "start": closing.start.as_secs_f64(), "duration_ms": closing.duration_ms,
         "ended": closing.why.as_str(), "tags": message.tags, "legs": legs, "dtmf": dtmf,
         "marks": marks, "call": call(&closing.facts),
-        "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames, "refused": finished.refused, "damage": finished.damage,
+        "overrun_ms": finished.overrun_ms, "lost_frames": finished.lost_frames, "refused": finished.heard.refused,
+        "concealed_ms": finished.heard.concealed_ms, "peaks": finished.heard.peaks, "damage": finished.damage,
     });
     let (key, value) = match &finished.outcome {
         Outcome::Ready(path) => ("file", path.as_str()),

@@ -60,6 +60,7 @@ pub fn engine(
             extension: calls.host.extension.clone(),
             channels: if config.tapes.stereo { 2 } else { 1 },
             late_ms: calls.late_ms,
+            conceal: config.tapes.conceal,
             mode: config.tapes.mode,
             min_duration_ms: config.tapes.min_duration_ms,
             sync,

@@ -137,6 +137,7 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "tapes.naming" => tapes.naming = naming;
     "tapes.rate" => tapes.rate = rate;
     "tapes.stereo" => tapes.stereo = truth;
+    "tapes.conceal" => tapes.conceal = truth;
     "tapes.segment_s" => calls.segment_ms = seconds_or_none;
     "tapes.min_duration_ms" => tapes.min_duration_ms = |value| whole(value, 0..=3_600_000);
     "tapes.mode" => tapes.mode = mode;

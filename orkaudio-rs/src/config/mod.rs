@@ -56,6 +56,8 @@ pub struct Tapes {
     pub rate: Option<u32>,
     /// Left local, right remote; otherwise both mixed to one channel.
     pub stereo: bool,
+    /// Make up what was lost, where it is short.
+    pub conceal: bool,
     /// Shorter tapes are thrown away, in milliseconds.
     pub min_duration_ms: u64,
     /// Permissions of tapes.
@@ -110,6 +112,7 @@ impl Default for Config {
                 naming: DEFAULT_PATTERN.to_owned(),
                 rate: None,
                 stereo: true,
+                conceal: true,
                 min_duration_ms: 0,
                 mode: 0o640,
                 sync: true,

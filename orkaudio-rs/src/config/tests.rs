@@ -115,6 +115,7 @@ fn every_key_sets_its_own_field() {
         naming = "[localparty]/[orkuid]"
         rate = 16000
         stereo = false
+        conceal = false
         segment_s = 13
         min_duration_ms = 9
         mode = "0600"
@@ -183,6 +184,7 @@ fn every_key_sets_its_own_field() {
             naming: "[localparty]/[orkuid]".to_owned(),
             rate: Some(16_000),
             stereo: false,
+            conceal: false,
             min_duration_ms: 9,
             mode: 0o600,
             sync: false,

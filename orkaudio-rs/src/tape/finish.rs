@@ -16,6 +16,17 @@ use std::{
     sync::{Arc, atomic::Ordering, mpsc::Receiver},
 };
 
+/// What the audio of a tape was like.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Heard {
+    /// Payloads that their decoder refused.
+    pub refused: u64,
+    /// Audio that was made up where packets were lost, in milliseconds, both sides together.
+    pub concealed_ms: u64,
+    /// Loudest sample of the local and of the remote side, 0 to 32768.
+    pub peaks: [u16; 2],
+}
+
 /// Tapes finished together: one folder sync for all of them.
 const TOGETHER: usize = 64;
 
@@ -30,8 +41,8 @@ pub struct Finish {
     pub ending: Ending,
     /// Frames that could not be written.
     pub lost_frames: u64,
-    /// Payloads that their decoder refused.
-    pub refused: u64,
+    /// What its audio was like.
+    pub heard: Heard,
 }
 
 /// What became of a tape.
@@ -57,8 +68,8 @@ pub struct Finished {
     pub overrun_ms: u64,
     /// Frames that could not be written.
     pub lost_frames: u64,
-    /// Payloads that their decoder refused.
-    pub refused: u64,
+    /// What its audio was like.
+    pub heard: Heard,
     /// Why it is not whole, if it is not.
     pub damage: Option<String>,
     /// What became of it.
@@ -87,7 +98,7 @@ pub fn run(
                 order: finish.ending.order,
                 overrun_ms: finish.ending.overrun_ms,
                 lost_frames: finish.lost_frames,
-                refused: finish.refused,
+                heard: finish.heard,
                 damage,
                 outcome,
             });

@@ -2,7 +2,7 @@
 
 use super::{
     file::{ClosedTape, TapeFile},
-    finish::Finish,
+    finish::{Finish, Heard},
     wav::Layout,
 };
 use foldhash::fast::RandomState;
@@ -41,6 +41,8 @@ pub struct TapeSettings {
     pub channels: u16,
     /// Packets may be late by this much, in milliseconds.
     pub late_ms: u64,
+    /// Make up what was lost, where it is short.
+    pub conceal: bool,
     /// Permissions of new files.
     pub mode: u32,
     /// Shorter tapes are thrown away, in milliseconds.
@@ -175,7 +177,8 @@ impl Worker {
 
     fn open(&self, opening: &Opening) -> Tape {
         let decoders = Arc::clone(&self.decoders);
-        let audio = TapeAudio::with(opening.rate, self.settings.late_ms, decoders);
+        let audio = TapeAudio::with(opening.rate, self.settings.late_ms, decoders)
+            .concealing(self.settings.conceal);
         let file = self.create(opening);
         if let Err(error) = &file {
             self.counters.open_failed.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +232,11 @@ impl Worker {
             Ok(file) => audio.finish(scratch, file),
             Err(_) => audio.finish(scratch, &mut Nowhere),
         }
-        let refused = audio.refused();
+        let heard = Heard {
+            refused: audio.refused(),
+            concealed_ms: audio.concealed_ms(),
+            peaks: audio.peaks(),
+        };
         let mut lost_frames = 0;
         let (file, error) = match file {
             Ok(file) => {
@@ -249,7 +256,7 @@ impl Worker {
                 (None::<ClosedTape>, Some(error.to_string()))
             }
         };
-        let finish = Finish { file, error, ending, lost_frames, refused };
+        let finish = Finish { file, error, ending, lost_frames, heard };
         if self.finish.send(finish).is_err() {
             tracing::error!("the finishing thread is gone: a tape keeps its .part name");
         }

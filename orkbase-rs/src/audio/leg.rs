@@ -64,6 +64,10 @@ pub struct Leg {
     converted: Vec<i16>,
     /// Payloads that could not be decoded.
     pub refused: u64,
+    /// Make up what is lost.
+    conceal: bool,
+    /// Audio made up, in microseconds.
+    concealed_us: u64,
 }
 
 impl fmt::Debug for Leg {
@@ -91,7 +95,22 @@ impl Leg {
             decoded: Vec::new(),
             converted: Vec::new(),
             refused: 0,
+            conceal: true,
+            concealed_us: 0,
         }
+    }
+
+    /// Leaves losses silent, or not.
+    #[must_use]
+    pub const fn concealing(mut self, conceal: bool) -> Self {
+        self.conceal = conceal;
+        self
+    }
+
+    /// Audio that was made up where packets were lost, in microseconds.
+    #[must_use]
+    pub const fn concealed_us(&self) -> u64 {
+        self.concealed_us
     }
 
     /// A codec appears on the leg.
@@ -180,7 +199,7 @@ impl Leg {
         let Some(first) = self.waiting.first() else { return };
         let (tick, order) = (first.tick, first.order);
         let hole = tick.saturating_sub(self.end);
-        if self.end > i64::MIN && hole > 0 && !first.void {
+        if self.conceal && self.end > i64::MIN && hole > 0 && !first.void {
             let payload = self.waiting.first_mut().map(|w| std::mem::take(&mut w.payload));
             let payload = payload.unwrap_or_default();
             self.conceal(hole.min(CONCEAL), hole <= CONCEAL, &payload, put);
@@ -204,6 +223,7 @@ impl Leg {
         } else {
             decoder.conceal(samples, &mut self.decoded);
         }
+        self.concealed_us += u64::try_from(ticks * 1_000_000 / TICKS_PER_SEC).unwrap_or(0);
         let tick = self.end;
         self.place(tick, put);
     }

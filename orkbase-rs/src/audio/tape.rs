@@ -11,6 +11,7 @@ use super::{
     block::{News, Record, Records},
     codec::{BuiltIn, DecoderSource},
     g711::{self, Law},
+    holes::Holes,
     leg::{Leg as Ordered, Placed, Put},
 };
 use crate::rtp::timeline::{TICKS_PER_MILLI, TICKS_PER_SEC};
@@ -51,7 +52,29 @@ struct Leg {
     ways: Vec<Way>,
     /// Order number and end of the last G.711 record, in samples.
     last: Option<(u32, i64)>,
+    /// Losses of G.711.
+    holes: Holes,
     ordered: Option<Box<Ordered>>,
+}
+
+impl Leg {
+    /// Keeps account of what is missing before a G.711 record at `at` samples.
+    #[inline]
+    fn note_losses(&mut self, law: Law, record: &Record<'_>, at: i64, payload: &[u8]) {
+        if record.anew {
+            self.holes.forget();
+        } else if let Some((order, end)) = self.last {
+            let step = record.order.wrapping_sub(order).cast_signed();
+            if step <= 0 {
+                return self.holes.fill(record.order, at, payload);
+            }
+            if step > 1 {
+                let missing = (order.wrapping_add(1), step.unsigned_abs() - 1);
+                self.holes.open(law, missing, (end, at - end), payload);
+            }
+        }
+        self.holes.heard(law, payload);
+    }
 }
 
 /// The samples of one tape that are not final yet, and what is needed to make more.
@@ -66,6 +89,12 @@ pub struct TapeAudio {
     tail: Vec<Frame>,
     /// Last written frame of each channel.
     ends: [i64; 2],
+    /// Make up short losses of G.711.
+    conceal: bool,
+    /// Samples made up for G.711.
+    concealed: u64,
+    /// Loudest sample of each channel.
+    peaks: [u16; 2],
 }
 
 impl fmt::Debug for TapeAudio {
@@ -97,13 +126,39 @@ impl TapeAudio {
     pub fn with(rate: u32, late_ms: u64, source: Arc<dyn DecoderSource>) -> Self {
         let rate = i64::from(rate);
         let hold = i64::try_from(late_ms).unwrap_or(0) * TICKS_PER_MILLI;
-        Self { rate, hold, source, legs: Vec::new(), base: 0, tail: Vec::new(), ends: [0, 0] }
+        Self {
+            rate,
+            hold,
+            source,
+            legs: Vec::new(),
+            base: 0,
+            tail: Vec::new(),
+            ends: [0, 0],
+            conceal: true,
+            concealed: 0,
+            peaks: [0; 2],
+        }
+    }
+
+    /// Leaves losses silent, or not.
+    #[must_use]
+    pub fn concealing(mut self, conceal: bool) -> Self {
+        self.conceal = conceal;
+        self
     }
 
     /// Frames from the start to the end of the last audio.
     #[must_use]
     pub fn frames(&self) -> u64 {
         u64::try_from(self.ends[0].max(self.ends[1])).unwrap_or(0)
+    }
+
+    /// Audio that was made up where packets were lost, in milliseconds, both sides together.
+    #[must_use]
+    pub fn concealed_ms(&self) -> u64 {
+        let ordered = self.legs.iter().filter_map(|leg| leg.ordered.as_ref());
+        // G.711 is made up on tapes of 8 kHz only.
+        self.concealed / 8 + ordered.map(|leg| leg.concealed_us()).sum::<u64>() / 1_000
     }
 
     /// Payloads that no decoder could read.
@@ -119,7 +174,13 @@ impl TapeAudio {
                 if let Some(known) = self.legs.get_mut(usize::from(*leg)) {
                     known.channel = channel;
                 } else if self.legs.len() == usize::from(*leg) {
-                    let leg = Leg { channel, ways: Vec::new(), last: None, ordered: None };
+                    let leg = Leg {
+                        channel,
+                        ways: Vec::new(),
+                        last: None,
+                        holes: Holes::default(),
+                        ordered: None,
+                    };
                     self.legs.push(leg);
                 }
             }
@@ -132,8 +193,10 @@ impl TapeAudio {
                     Way::G711(Law::A)
                 } else {
                     let rate = u32::try_from(self.rate).unwrap_or(8000);
-                    let ordered =
-                        leg.ordered.get_or_insert_with(|| Box::new(Ordered::new(rate, self.hold)));
+                    let conceal = self.conceal;
+                    let ordered = leg.ordered.get_or_insert_with(|| {
+                        Box::new(Ordered::new(rate, self.hold).concealing(conceal))
+                    });
                     ordered.learn(news, &*self.source);
                     Way::Ordered
                 };
@@ -165,6 +228,7 @@ impl TapeAudio {
             self.handle_record(&record, scratch, sink);
         }
         self.ordered(scratch, sink, &mut |leg, put| leg.settle(until, put));
+        self.cover(self.sample_of(until - self.hold), scratch, sink);
         self.settle(until, scratch, sink);
     }
 
@@ -173,6 +237,7 @@ impl TapeAudio {
         scratch.window.clear();
         scratch.window.extend_from_slice(&self.tail);
         self.ordered(scratch, sink, &mut |leg, put| leg.finish(put));
+        self.cover(i64::MAX, scratch, sink);
         self.settle(0, scratch, sink);
     }
 
@@ -192,6 +257,22 @@ impl TapeAudio {
             });
             if let Some(leg) = self.legs.get_mut(index) {
                 leg.ordered = Some(ordered);
+            }
+        }
+    }
+
+    /// Makes up what was lost before `until` (samples) and can no longer come.
+    fn cover(&mut self, until: i64, scratch: &mut Scratch, sink: &mut dyn PcmSink) {
+        for index in 0..self.legs.len() {
+            let Some(leg) = self.legs.get_mut(index) else { return };
+            let channel = leg.channel;
+            let mut holes = std::mem::take(&mut leg.holes);
+            holes.conceal(until, &mut |at, samples| {
+                self.concealed += u64::try_from(samples.len()).unwrap_or(0);
+                self.put(at, channel, samples, &mut scratch.window, sink);
+            });
+            if let Some(leg) = self.legs.get_mut(index) {
+                leg.holes = holes;
             }
         }
     }
@@ -262,6 +343,9 @@ impl TapeAudio {
             Some((true, by)) if !record.anew && by != 0 && by.abs() <= STRETCH => by,
             _ => 0,
         };
+        if self.conceal {
+            leg.note_losses(law, record, at, payload);
+        }
         if leg.last.is_none_or(|(_, end)| at + length > end) {
             leg.last = Some((record.order, at + length));
         }
@@ -325,6 +409,7 @@ impl TapeAudio {
     ) -> &'w mut [Frame] {
         let have = i64::try_from(window.len()).unwrap_or(i64::MAX);
         if at - self.base > have + HOLE_MS * self.rate / 1000 {
+            self.note_peaks(window);
             sink.write(u64::try_from(self.base).unwrap_or(0), window);
             window.clear();
             self.base = at;
@@ -337,10 +422,26 @@ impl TapeAudio {
         window.get_mut(from..to).unwrap_or_default()
     }
 
+    fn note_peaks(&mut self, frames: &[Frame]) {
+        let [mut left, mut right] = self.peaks;
+        for [a, b] in frames {
+            left = left.max(a.unsigned_abs());
+            right = right.max(b.unsigned_abs());
+        }
+        self.peaks = [left, right];
+    }
+
+    /// Loudest sample of the local and of the remote side, 0 to 32768.
+    #[must_use]
+    pub const fn peaks(&self) -> [u16; 2] {
+        self.peaks
+    }
+
     /// Writes the window and keeps what may still change.
     fn settle(&mut self, until: i64, scratch: &mut Scratch, sink: &mut dyn PcmSink) {
         let window = &scratch.window;
         if !window.is_empty() {
+            self.note_peaks(window);
             sink.write(u64::try_from(self.base).unwrap_or(0), window);
         }
         let quiet = self.sample_of(until - SILENT);
@@ -470,6 +571,8 @@ mod tests {
             assert_eq!(run(&records, &cuts), whole, "a cut every {step}");
         }
         assert_eq!(whole.len(), 9_020 * 8);
+        // One packet in seven of the right side is made up, and none of it where one was there.
+        assert!(whole[3 * 160 + 56 + 80][1] != 0);
         assert_eq!(whole[5 * 160][0], g711::sample(Law::Mu, 5));
         assert_eq!(whole[5 * 160 + 56][1], g711::sample(Law::A, 250));
         assert_eq!(whole[40_000], [0, 0]);
