@@ -33,7 +33,7 @@ pub fn tape(finished: &Finished) -> Value {
                 "mos": leg.opinion.map(|opinion| f64::from(opinion.mos_centi) / 100.0),
                 "r_factor": leg.opinion.map(|opinion| f64::from(opinion.r_centi) / 100.0),
                 "lost": leg.lost, "late": leg.late, "duplicates": leg.duplicates,
-                "gap_ms": leg.gap_ms, "undecoded": leg.undecoded, "unauthentic": leg.unauthentic,
+                "gap_ms": leg.gap_ms, "recovered": leg.recovered, "undecoded": leg.undecoded, "unauthentic": leg.unauthentic,
             })
         })
         .collect();

@@ -8,6 +8,8 @@ use crate::signal::Format;
 pub enum Kind {
     /// Audio of a codec we know.
     Audio(Codec),
+    /// Several payloads in one (RFC 2198).
+    Redundant,
     /// Telephone events, comfort noise: known, never heard.
     Event,
     /// A format we do not know.
@@ -21,6 +23,9 @@ pub fn kind(format: Option<&Format>) -> Kind {
     let is = |name: &str| format.name.eq_ignore_ascii_case(name);
     if is("telephone-event") || is("CN") || is("tone") || is("cisco-cpc") {
         return Kind::Event;
+    }
+    if is("red") {
+        return Kind::Redundant;
     }
     let fmtp = format.parameters.as_deref();
     Codec::named(&format.name, format.clock_rate, format.channels, fmtp)

@@ -349,10 +349,10 @@ impl Dialog {
         of(sender.other()).or_else(|| of(sender))
     }
 
-    /// The callee's first choice of codec, once it has chosen.
+    /// The callee's choice of codecs, the best first, once it has chosen.
     #[must_use]
-    pub fn chosen(&self) -> Option<&Format> {
-        self.formats.get(Role::Callee.index())?.first()
+    pub fn chosen(&self) -> &[Format] {
+        self.formats.get(Role::Callee.index()).map_or(&[], Vec::as_slice)
     }
 
     /// SRTP keys that signalling showed, those of `sender` first (RFC 4568 §5.1.2: each side announces

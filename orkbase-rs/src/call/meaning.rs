@@ -55,6 +55,7 @@ pub(super) fn learn(
         let meaning = match (format, kinds::kind(format)) {
             (None, _) if announced => Meaning::Foreign,
             (_, Kind::Event) => Meaning::Event,
+            (_, Kind::Redundant) => Meaning::Redundant,
             (Some(f), Kind::Audio(codec))
                 if !locked
                     && slots < MAX_SLOTS

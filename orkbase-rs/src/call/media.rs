@@ -303,7 +303,7 @@ impl Switchboard {
 
     /// Puts a packet on its call's timeline and into the block.
     #[inline]
-    fn place(
+    pub(super) fn place(
         &mut self,
         at: Timestamp,
         owner: FlowOwner,
@@ -324,6 +324,9 @@ impl Switchboard {
                 stream.undecoded += 1;
                 self.counters.rtp_undecoded += 1;
                 None
+            }
+            Meaning::Redundant => {
+                return self.place_redundant(at, owner, rtp, extended, arrival);
             }
             Meaning::Event => {
                 self.void(owner, extended, now);
@@ -433,7 +436,7 @@ impl Switchboard {
     /// Whatever a packet needs before it can be placed: the meaning of its payload type, a tape, its
     /// stream known to the tape. False when it is not to be kept.
     #[cold]
-    fn prepare(&mut self, at: Timestamp, owner: FlowOwner, rtp: &RtpPacket<'_>) -> bool {
+    pub(super) fn prepare(&mut self, at: Timestamp, owner: FlowOwner, rtp: &RtpPacket<'_>) -> bool {
         let slot = owner.call;
         let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return false };
         let index = usize::from(owner.stream);

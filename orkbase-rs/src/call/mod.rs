@@ -16,6 +16,7 @@ pub mod output;
 pub mod party;
 pub mod policy;
 pub mod recording;
+pub mod redundancy;
 pub mod report;
 pub mod session;
 pub mod settings;

@@ -209,6 +209,8 @@ pub struct LegReport {
     pub duplicates: u64,
     /// Audio missing between packets, in milliseconds: where sequence numbers tell of lost packets.
     pub gap_ms: u64,
+    /// Lost packets whose copy came with a later one (RFC 2198); they count as lost all the same.
+    pub recovered: u64,
     /// Packets that could not be turned into audio: codec unknown, or encrypted.
     pub undecoded: u64,
     /// Of them, SRTP packets whose authentication failed.

@@ -29,10 +29,11 @@ pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
     tags.insert("packets".to_owned(), sum(|leg| leg.packets).to_string());
     tags.insert("lost".to_owned(), sum(|leg| leg.lost).to_string());
     let most = |field: fn(&LegReport) -> u64| legs.iter().map(field).max().unwrap_or(0);
-    let odd: [(&str, u64); 7] = [
+    let odd: [(&str, u64); 8] = [
         ("late", sum(|leg| leg.late)),
         ("duplicates", sum(|leg| leg.duplicates)),
         ("gapms", sum(|leg| leg.gap_ms)),
+        ("recovered", sum(|leg| leg.recovered)),
         ("undecoded", sum(|leg| leg.undecoded)),
         ("bursts", sum(|leg| leg.losses.bursts)),
         ("longestloss", most(|leg| leg.losses.longest_run)),

@@ -3,6 +3,7 @@
 use super::{
     output::{LegReport, TapeId},
     party::{Role, Side},
+    redundancy::Recovered,
 };
 use crate::{
     audio::codec::Codec as AudioCodec,
@@ -37,6 +38,8 @@ pub enum Meaning {
     },
     /// Audio that cannot be decoded: codec unknown or encrypted.
     Undecodable,
+    /// Several payloads in one, past and present (RFC 2198).
+    Redundant,
     /// Telephone events and the like: part of the sequence, never heard.
     Event,
     /// A payload type nobody announced: perhaps video on the same port.
@@ -102,6 +105,8 @@ pub struct Stream {
     pub gap: i64,
     /// Holes in the sequence.
     pub gaps: u64,
+    /// Copies of lost packets that were placed (RFC 2198).
+    pub recovered: Recovered,
     /// Highest extended sequence number placed.
     pub highest: u64,
     /// Longest hole in packets.
@@ -154,6 +159,7 @@ impl Stream {
             jitter: Jitter::default(),
             gap: 0,
             gaps: 0,
+            recovered: Recovered::default(),
             highest: 0,
             longest_gap: 0,
             late: 0,
@@ -191,7 +197,7 @@ impl Stream {
     pub fn codec_names(&self) -> String {
         let audio = |codec: &&Codec| match codec.meaning {
             Meaning::Audio { .. } | Meaning::Undecodable => true,
-            Meaning::Unknown | Meaning::Event | Meaning::Foreign => false,
+            Meaning::Unknown | Meaning::Event | Meaning::Foreign | Meaning::Redundant => false,
         };
         let mut names: Vec<&str> = Vec::new();
         for codec in self.codecs.iter().filter(audio) {
@@ -232,6 +238,7 @@ impl Stream {
             late: self.late,
             duplicates: self.sequence.duplicates(),
             gap_ms: millis_from_ticks(self.gap),
+            recovered: self.recovered.count,
             undecoded: self.undecoded,
             unauthentic: self.unauthentic,
         }

@@ -225,12 +225,17 @@ impl Switchboard {
 fn native_rate(call: &Call) -> u32 {
     let heard = call.streams.iter().filter_map(|stream| match stream.meaning {
         Meaning::Audio { format, .. } => Some(format.sample_rate()),
-        Meaning::Unknown | Meaning::Undecodable | Meaning::Event | Meaning::Foreign => None,
+        Meaning::Unknown
+        | Meaning::Undecodable
+        | Meaning::Event
+        | Meaning::Foreign
+        | Meaning::Redundant => None,
     });
-    let chosen = match kind(call.dialog.chosen()) {
+    let audio = |format| match kind(Some(format)) {
         Kind::Audio(codec) => Some(codec.sample_rate()),
-        Kind::Event | Kind::Unknown => None,
+        Kind::Event | Kind::Redundant | Kind::Unknown => None,
     };
+    let chosen = call.dialog.chosen().iter().find_map(audio);
     let widest = heard.chain(chosen).max().unwrap_or(8_000);
     // Odd rates (11,025 and the like) are converted up to the next common one.
     [8_000, 16_000, 24_000, 32_000, 48_000]

@@ -140,6 +140,13 @@ impl Sequence {
         (extended, Arrival::Restart)
     }
 
+    /// Whether a packet of the window has not come (yet).
+    #[must_use]
+    pub const fn is_missing(&self, extended: u64) -> bool {
+        let Some(age) = self.highest.checked_sub(extended) else { return false };
+        extended >= self.first && age < WINDOW && self.seen >> age & 1 == 0
+    }
+
     /// Distinct packets received.
     #[must_use]
     pub const fn received(&self) -> u64 {
@@ -182,6 +189,9 @@ mod tests {
         assert_eq!(seen, [Restart, Next, Next, Ahead, Behind, Duplicate, Ahead]);
         assert_eq!((sequence.expected(), sequence.received()), (8, 6));
         assert_eq!((sequence.lost(), sequence.duplicates()), (2, 1));
+        let number = |low: u64| 0x2_0000 + low;
+        assert!(sequence.is_missing(number(3)) && sequence.is_missing(number(4)));
+        assert!(!sequence.is_missing(number(5)) && !sequence.is_missing(number(6)));
     }
 
     #[test]
