@@ -10,7 +10,7 @@ pub enum Kind {
     Audio(Codec),
     /// Several payloads in one (RFC 2198).
     Redundant,
-    /// Telephone events, comfort noise: known, never heard.
+    /// Telephone events and the like: known, never heard.
     Event,
     /// A format we do not know.
     Unknown,
@@ -21,7 +21,7 @@ pub enum Kind {
 pub fn kind(format: Option<&Format>) -> Kind {
     let Some(format) = format else { return Kind::Unknown };
     let is = |name: &str| format.name.eq_ignore_ascii_case(name);
-    if is("telephone-event") || is("CN") || is("tone") || is("cisco-cpc") {
+    if is("telephone-event") || is("tone") || is("cisco-cpc") {
         return Kind::Event;
     }
     if is("red") {

@@ -14,6 +14,8 @@ use std::fmt;
 
 /// Longest concealment (60 ms); beyond it silence is the truth.
 const CONCEAL: i64 = 60 * TICKS_PER_MILLI;
+/// Longest comfort noise between two packets (60 s): senders of it refresh it much sooner.
+const NOISE: i64 = 60 * TICKS_PER_SEC;
 /// Payloads that may wait behind a hole: 200 ms of 2.5 ms packets and room.
 const WAITING: usize = 128;
 /// A packet whose place is off by no more than this follows the one before: drift correction moves
@@ -64,6 +66,8 @@ pub struct Leg {
     converted: Vec<i16>,
     /// Payloads that could not be decoded.
     pub refused: u64,
+    /// Where comfort noise begins that lasts until the next packet, and its slot.
+    noise: Option<(i64, u8)>,
     /// Make up what is lost.
     conceal: bool,
     /// Audio made up, in microseconds.
@@ -95,6 +99,7 @@ impl Leg {
             decoded: Vec::new(),
             converted: Vec::new(),
             refused: 0,
+            noise: None,
             conceal: true,
             concealed_us: 0,
         }
@@ -233,6 +238,7 @@ impl Leg {
         if void {
             return;
         }
+        self.end_noise(tick, put);
         if self.current != Some(slot) {
             self.end_run(put);
             self.current = Some(slot);
@@ -248,7 +254,52 @@ impl Leg {
             self.refused += 1;
             return;
         }
+        if self.decoded.is_empty() {
+            // Comfort noise says how loud it is; the next packet, how long it was.
+            self.noise = Some((tick, slot));
+        }
         self.place(tick, put);
+    }
+
+    /// Comfort noise between packets of a codec that is not decoded here: in no order with them.
+    pub fn begin_noise(&mut self, record: &Record<'_>, put: Put<'_>) {
+        self.end_noise(record.tick, put);
+        let slot = self.slots.iter_mut().find(|s| s.number == record.slot);
+        self.decoded.clear();
+        match slot
+            .and_then(|s| s.decoder.as_mut())
+            .map(|d| d.decode(record.payload, &mut self.decoded))
+        {
+            Some(Ok(_)) => self.noise = Some((record.tick, record.slot)),
+            Some(Err(_)) | None => self.refused += 1,
+        }
+    }
+
+    /// A packet of any codec is at `tick`: comfort noise that was sounding lasted until there.
+    pub fn end_noise(&mut self, tick: i64, put: Put<'_>) {
+        let Some((begin, slot)) = self.noise else { return };
+        let ticks = tick.saturating_sub(begin);
+        if ticks <= 0 {
+            return;
+        }
+        self.noise = None;
+        if ticks > NOISE {
+            return;
+        }
+        let Some(decoder) =
+            self.slots.iter_mut().find(|s| s.number == slot).and_then(|s| s.decoder.as_mut())
+        else {
+            return;
+        };
+        let rate = i64::from(decoder.sample_rate());
+        self.decoded.clear();
+        decoder
+            .conceal(usize::try_from(ticks * rate / TICKS_PER_SEC).unwrap_or(0), &mut self.decoded);
+        if self.current != Some(slot) {
+            self.end_run(put);
+            self.current = Some(slot);
+        }
+        self.place(begin, put);
     }
 
     /// Puts what was decoded at `tick`.

@@ -42,6 +42,8 @@ pub trait PcmSink {
 enum Way {
     /// Straight into the window: no state, no conversion.
     G711(Law),
+    /// Comfort noise (RFC 3389): among G.711 it needs no order.
+    Noise,
     /// In order, by [`Ordered`].
     Ordered,
 }
@@ -198,7 +200,7 @@ impl TapeAudio {
                         Box::new(Ordered::new(rate, self.hold).concealing(conceal))
                     });
                     ordered.learn(news, &*self.source);
-                    Way::Ordered
+                    if is("CN") { Way::Noise } else { Way::Ordered }
                 };
                 while leg.ways.len() <= usize::from(*slot) {
                     leg.ways.push(Way::Ordered);
@@ -249,16 +251,48 @@ impl TapeAudio {
         act: &mut dyn FnMut(&mut Ordered, Put<'_>),
     ) {
         for index in 0..self.legs.len() {
-            let Some(leg) = self.legs.get_mut(index) else { return };
-            let channel = leg.channel;
-            let Some(mut ordered) = leg.ordered.take() else { continue };
-            act(&mut ordered, &mut |placed, samples| {
-                self.put_fitted(placed, channel, samples, scratch, sink);
-            });
-            if let Some(leg) = self.legs.get_mut(index) {
-                leg.ordered = Some(ordered);
-            }
+            self.with_ordered(index, scratch, sink, act);
         }
+    }
+
+    /// Lets one of them do something.
+    fn with_ordered(
+        &mut self,
+        index: usize,
+        scratch: &mut Scratch,
+        sink: &mut dyn PcmSink,
+        act: &mut dyn FnMut(&mut Ordered, Put<'_>),
+    ) {
+        let Some(leg) = self.legs.get_mut(index) else { return };
+        let channel = leg.channel;
+        let Some(mut ordered) = leg.ordered.take() else { return };
+        act(&mut ordered, &mut |placed, samples| {
+            self.put_fitted(placed, channel, samples, scratch, sink);
+        });
+        if let Some(leg) = self.legs.get_mut(index) {
+            leg.ordered = Some(ordered);
+        }
+    }
+
+    /// Comfort noise among G.711: from here to the next packet of the leg.
+    #[cold]
+    fn begin_noise(
+        &mut self,
+        index: usize,
+        record: &Record<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn PcmSink,
+    ) {
+        let at = self.sample_of(record.tick);
+        let Some(leg) = self.legs.get_mut(index) else { return };
+        if let Some((order, end)) = leg.last {
+            // One that comes late says nothing of what is heard now.
+            if record.order.wrapping_sub(order).cast_signed() <= 0 || at < end {
+                return;
+            }
+            leg.last = Some((record.order, end));
+        }
+        self.with_ordered(index, scratch, sink, &mut |leg, put| leg.begin_noise(record, put));
     }
 
     /// Makes up what was lost before `until` (samples) and can no longer come.
@@ -321,21 +355,23 @@ impl TapeAudio {
         if record.void {
             leg.last = leg.last.map(|(_, end)| (record.order, end));
         }
+        if way == Some(Way::Noise) && leg.ways.iter().any(|way| matches!(way, Way::G711(_))) {
+            return self.begin_noise(index, record, scratch, sink);
+        }
         if leg.ordered.is_some()
             && (record.void || way != Some(Way::G711(Law::Mu)) && way != Some(Way::G711(Law::A)))
         {
-            let channel = leg.channel;
-            let Some(mut ordered) = leg.ordered.take() else { return };
-            ordered.handle(record, &mut |placed, samples| {
-                self.put_fitted(placed, channel, samples, scratch, sink);
-            });
-            if let Some(leg) = self.legs.get_mut(index) {
-                leg.ordered = Some(ordered);
-            }
+            self.with_ordered(index, scratch, sink, &mut |leg, put| leg.handle(record, put));
             return;
         }
         let channel = leg.channel;
         let (false, Some(Way::G711(law))) = (record.void, way) else { return };
+        if leg.ordered.is_some() {
+            self.with_ordered(index, scratch, sink, &mut |leg, put| {
+                leg.end_noise(record.tick, put);
+            });
+        }
+        let Some(leg) = self.legs.get_mut(index) else { return };
         let payload = record.payload.get(..MAX_SAMPLES).unwrap_or(record.payload);
         let length = i64::try_from(payload.len()).unwrap_or(0);
         let follows = |(order, end): (u32, i64)| (order.wrapping_add(1) == record.order, at - end);
@@ -475,215 +511,4 @@ fn stretch(samples: &[i16], length: i64, out: &mut Vec<i16>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{audio::block::append, call::party::Side};
-
-    #[derive(Default, Debug, PartialEq)]
-    struct Memory(Vec<Frame>);
-
-    impl PcmSink for Memory {
-        fn write(&mut self, at: u64, frames: &[Frame]) {
-            let at = usize::try_from(at).unwrap();
-            self.0.resize(self.0.len().max(at + frames.len()), [0, 0]);
-            self.0[at..at + frames.len()].copy_from_slice(frames);
-        }
-
-        fn patch(&mut self, at: u64, channel: usize, samples: &[i16]) {
-            let at = usize::try_from(at).unwrap();
-            self.0.resize(self.0.len().max(at + samples.len()), [0, 0]);
-            for (frame, sample) in self.0[at..].iter_mut().zip(samples) {
-                frame[channel] = *sample;
-            }
-        }
-    }
-
-    fn news() -> Vec<News> {
-        let codec = |leg, name: &str| News::Codec {
-            leg,
-            slot: 0,
-            name: name.to_owned(),
-            clock_rate: 8000,
-            channels: 1,
-            parameters: None,
-        };
-        vec![
-            News::Leg { leg: 0, side: Side::Local },
-            codec(0, "pcmu"),
-            News::Leg { leg: 1, side: Side::Remote },
-            codec(1, "PCMA"),
-        ]
-    }
-
-    /// leg, order, milliseconds, byte.
-    fn run(records: &[(u8, u32, i64, u8)], cuts: &[usize]) -> Vec<Frame> {
-        let mut tape = TapeAudio::new(8000);
-        let (mut scratch, mut memory) = (Scratch::default(), Memory::default());
-        let mut bytes = Vec::new();
-        let mut told = news();
-        for (index, (leg, order, ms, byte)) in records.iter().enumerate() {
-            let payload = [*byte; 160];
-            let tick = ms * TICKS_PER_MILLI;
-            let record = Record {
-                leg: *leg,
-                slot: 0,
-                anew: false,
-                void: false,
-                order: *order,
-                tick,
-                payload: &payload,
-            };
-            append(&mut bytes, &record);
-            if cuts.contains(&index) {
-                tape.handle_block(
-                    &std::mem::take(&mut told),
-                    &bytes,
-                    tick,
-                    &mut scratch,
-                    &mut memory,
-                );
-                bytes.clear();
-            }
-        }
-        let until = records.last().map_or(0, |r| r.2 * TICKS_PER_MILLI);
-        tape.handle_block(&told, &bytes, until, &mut scratch, &mut memory);
-        assert_eq!(u64::try_from(memory.0.len()).unwrap(), tape.frames());
-        memory.0
-    }
-
-    #[test]
-    fn cuts_change_nothing() {
-        let mut records = Vec::new();
-        for n in 0..60u8 {
-            let ms = i64::from(n) * 20;
-            records.push((0, u32::from(n), ms, n));
-            if n % 7 != 3 {
-                records.push((1, u32::from(n), ms + 7, 255 - n));
-            }
-        }
-        records.swap(20, 24);
-        records.swap(50, 60);
-        records.push((0, 90, 9_000, 1));
-        records.push((1, 91, 8_990, 2));
-        let whole = run(&records, &[]);
-        for step in [1, 3, 10, 37] {
-            let cuts: Vec<usize> = (0..records.len()).step_by(step).collect();
-            assert_eq!(run(&records, &cuts), whole, "a cut every {step}");
-        }
-        assert_eq!(whole.len(), 9_020 * 8);
-        // One packet in seven of the right side is made up, and none of it where one was there.
-        assert!(whole[3 * 160 + 56 + 80][1] != 0);
-        assert_eq!(whole[5 * 160][0], g711::sample(Law::Mu, 5));
-        assert_eq!(whole[5 * 160 + 56][1], g711::sample(Law::A, 250));
-        assert_eq!(whole[40_000], [0, 0]);
-    }
-
-    #[test]
-    fn cuts_change_nothing_for_codecs_with_state() {
-        let news = |name: &str, clock_rate| {
-            let codec = |leg| News::Codec {
-                leg,
-                slot: 0,
-                name: name.to_owned(),
-                clock_rate,
-                channels: 1,
-                parameters: None,
-            };
-            vec![
-                News::Leg { leg: 0, side: Side::Local },
-                codec(0),
-                News::Leg { leg: 1, side: Side::Remote },
-                codec(1),
-            ]
-        };
-        // Milliseconds of capture, leg, order, milliseconds of place: lost, swapped, late and events.
-        let mut records: Vec<(i64, u8, u32, i64, bool)> = Vec::new();
-        for n in 0..150u32 {
-            let ms = i64::from(n) * 20;
-            if n % 11 != 5 {
-                records.push((ms, 0, n, ms, n % 17 == 3));
-            }
-            let delay = if n % 13 == 4 { 90 } else { 0 };
-            records.push((ms + 7 + delay, 1, n, ms + 7, false));
-        }
-        records.sort_by_key(|record| record.0);
-        let run = |rate: u32, name: &str, every: usize| {
-            let mut tape = TapeAudio::new(rate);
-            let (mut scratch, mut memory) = (Scratch::default(), Memory::default());
-            let mut told = news(name, 8000);
-            let mut bytes = Vec::new();
-            for (index, (at, leg, order, ms, void)) in records.iter().enumerate() {
-                let payload: Vec<u8> = (0..160u32)
-                    .map(|i| u8::try_from((i * 7 + order * 31) % 251).unwrap())
-                    .collect();
-                let payload = if *void { &[][..] } else { &payload };
-                let tick = ms * TICKS_PER_MILLI;
-                let (leg, order, void) = (*leg, *order, *void);
-                let record = Record { leg, slot: 0, anew: false, void, order, tick, payload };
-                append(&mut bytes, &record);
-                if index % every == 0 {
-                    let until = at * TICKS_PER_MILLI;
-                    tape.handle_block(
-                        &std::mem::take(&mut told),
-                        &bytes,
-                        until,
-                        &mut scratch,
-                        &mut memory,
-                    );
-                    bytes.clear();
-                }
-            }
-            tape.handle_block(&told, &bytes, 4_000 * TICKS_PER_MILLI, &mut scratch, &mut memory);
-            tape.finish(&mut scratch, &mut memory);
-            assert_eq!(tape.refused(), 0);
-            memory.0
-        };
-        for (rate, name) in
-            [(16_000, "G722"), (8_000, "G722"), (16_000, "PCMU"), (8_000, "G726-32")]
-        {
-            let whole = run(rate, name, 1_000_000);
-            assert!(whole.len() > 3_000 * usize::try_from(rate / 1_000).unwrap() - 400, "{name}");
-            for every in [1, 7, 40] {
-                assert!(run(rate, name, every) == whole, "{name} at {rate}, a cut every {every}");
-            }
-        }
-    }
-
-    #[test]
-    fn drift_stretches_a_packet_without_a_hole() {
-        let tape = |by: i64| {
-            let mut tape = TapeAudio::new(8000);
-            let (mut scratch, mut memory) = (Scratch::default(), Memory::default());
-            let mut bytes = Vec::new();
-            for (order, sample) in [(1u32, 0i64), (2, 160 + by)] {
-                let payload = [0x90; 160];
-                let tick = sample * 6;
-                let record = Record {
-                    leg: 0,
-                    slot: 0,
-                    anew: order == 1,
-                    void: false,
-                    order,
-                    tick,
-                    payload: &payload,
-                };
-                append(&mut bytes, &record);
-            }
-            tape.handle_block(&news(), &bytes, 0, &mut scratch, &mut memory);
-            memory.0
-        };
-        for by in -3..=3 {
-            let frames = tape(by);
-            assert_eq!(i64::try_from(frames.len()).unwrap(), 320 + by);
-            assert!(frames.iter().all(|f| f[0] == g711::sample(Law::Mu, 0x90)), "{by}");
-        }
-        assert_eq!(tape(40)[170], [0, 0]);
-    }
-
-    #[test]
-    fn stretching_keeps_both_ends() {
-        let mut out = Vec::new();
-        stretch(&[0, 10, 20, 30], 7, &mut out);
-        assert_eq!(out, [0, 5, 10, 15, 20, 25, 30]);
-    }
-}
+mod tests;
