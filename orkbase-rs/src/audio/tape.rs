@@ -504,7 +504,11 @@ mod tests {
             records.push((ms + 7 + delay, 1, n, ms + 7, false));
         }
         records.sort_by_key(|record| record.0);
-        let run = |rate: u32, name: &str, every: usize| {
+        let mut overtaken = records.clone();
+        // The first two of each leg, in the other order.
+        overtaken.swap(0, 2);
+        overtaken.swap(1, 3);
+        let run = |records: &[(i64, u8, u32, i64, bool)], rate: u32, name: &str, every: usize| {
             let mut tape = TapeAudio::new(rate);
             let (mut scratch, mut memory) = (Scratch::default(), Memory::default());
             let mut told = news(name, 8000);
@@ -538,10 +542,12 @@ mod tests {
         for (rate, name) in
             [(16_000, "G722"), (8_000, "G722"), (16_000, "PCMU"), (8_000, "G726-32")]
         {
-            let whole = run(rate, name, 1_000_000);
+            let whole = run(&records, rate, name, 1_000_000);
             assert!(whole.len() > 3_000 * usize::try_from(rate / 1_000).unwrap() - 400, "{name}");
             for every in [1, 7, 40] {
-                assert!(run(rate, name, every) == whole, "{name} at {rate}, a cut every {every}");
+                let text = format!("{name} at {rate}, a cut every {every}");
+                assert!(run(&records, rate, name, every) == whole, "{text}");
+                assert!(run(&overtaken, rate, name, every) == whole, "{text}, first overtaken");
             }
         }
     }

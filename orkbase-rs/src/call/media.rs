@@ -30,6 +30,8 @@ use crate::{
 };
 use std::net::SocketAddr;
 
+/// The ticks of a call count from so long before its first packet, in ms: none is negative.
+const EPOCH_MS: u64 = 10_000;
 /// Another stream of the same party may be heard once the one before was silent this long, in ms.
 const YIELD_MS: u64 = 200;
 
@@ -302,22 +304,31 @@ impl Switchboard {
                 None
             }
             Meaning::Event => {
-                self.void(owner, extended, now);
+                self.void(owner, extended, arrival, now);
                 return self.handle_event(at, owner, rtp);
             }
-            Meaning::Foreign | Meaning::Unknown => return self.void(owner, extended, now),
+            Meaning::Foreign | Meaning::Unknown => return self.void(owner, extended, arrival, now),
         };
         let tick = match arrival {
-            Arrival::Next | Arrival::Ahead => stream.timeline.place(rtp.timestamp, now),
+            Arrival::Next | Arrival::Ahead => {
+                stream.timeline.place(rtp.timestamp, now, || stream.sequence.is_settled())
+            }
             Arrival::Restart => {
                 stream.timeline.unanchor();
                 stream.anew = true;
-                stream.timeline.place(rtp.timestamp, now)
+                let tick = stream.timeline.place(rtp.timestamp, now, || true);
+                if tick < recording.start_tick && !recording.begin_at(tick, self.now) {
+                    stream.late += 1;
+                    self.counters.rtp_late += 1;
+                    return;
+                }
+                tick
             }
             Arrival::Behind => {
                 let tick = stream.timeline.place_behind(rtp.timestamp);
-                // What belongs before the tape begins cannot be placed either.
-                if tick < now - late_ticks || tick < recording.start_tick {
+                if tick < now - late_ticks
+                    || tick < recording.start_tick && !recording.begin_at(tick, self.now)
+                {
                     stream.late += 1;
                     self.counters.rtp_late += 1;
                     return;
@@ -334,6 +345,7 @@ impl Switchboard {
         let first = stream.end == i64::MIN;
         match arrival {
             Arrival::Next | Arrival::Ahead if first => {}
+            Arrival::Next if slot.is_some() => stream.frame = length,
             Arrival::Next => {
                 let frame = tick - (stream.end - stream.frame);
                 if frame > 0 && frame <= TICKS_PER_SEC / 4 {
@@ -344,10 +356,13 @@ impl Switchboard {
                 stream.gaps += 1;
                 let missing = extended.saturating_sub(stream.highest + 1);
                 stream.longest_gap = stream.longest_gap.max(missing);
-                stream.gap += (tick - stream.end).max(0);
+                // A pause is not missing, even if a packet behind it came early.
+                let packets = i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame);
+                stream.gap += packets.min(tick - stream.end).max(0);
             }
             Arrival::Behind => stream.gap = (stream.gap - length).max(0),
-            Arrival::Restart | Arrival::Ancient | Arrival::Duplicate => {}
+            Arrival::Restart => stream.frame = length,
+            Arrival::Ancient | Arrival::Duplicate => {}
         }
         stream.end = stream.end.max(tick + length);
         stream.highest = stream.highest.max(extended);
@@ -383,9 +398,18 @@ impl Switchboard {
 
     /// A packet that is not audio: the order advances, nothing is heard.
     #[cold]
-    fn void(&mut self, owner: FlowOwner, extended: u64, now: i64) {
+    fn void(&mut self, owner: FlowOwner, extended: u64, arrival: Arrival, now: i64) {
         let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
         let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
+        match arrival {
+            Arrival::Ahead => {
+                let missing = extended.saturating_sub(stream.highest + 1);
+                stream.gap += i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame);
+            }
+            Arrival::Behind => stream.gap = (stream.gap - stream.frame).max(0),
+            Arrival::Next | Arrival::Restart | Arrival::Ancient | Arrival::Duplicate => {}
+        }
+        stream.highest = stream.highest.max(extended);
         let Some(recording) = call.recording.as_mut() else { return };
         let record = Record {
             leg: stream.leg,
@@ -442,7 +466,8 @@ impl Switchboard {
             self.counters.rtp_unwanted += 1;
             return false;
         }
-        let epoch = *call.epoch.get_or_insert(at);
+        // Packets that were kept until their call was known may be older than this one.
+        let epoch = *call.epoch.get_or_insert(at.minus_millis(EPOCH_MS));
         if call.recording.is_none() {
             let is_event =
                 call.streams.get(index).is_some_and(|stream| stream.meaning == Meaning::Event);
@@ -467,18 +492,29 @@ impl Switchboard {
 
     /// An endpoint was announced: flows that were only watched so far may be its media.
     pub(super) fn adopt_candidates(&mut self, address: SocketAddr) {
+        let mut kept = Vec::new();
         for flow in self.candidates.touching(address) {
-            if self.owner_of(flow).is_none() {
-                continue;
+            if self.owner_of(flow).is_some() {
+                kept.extend(self.candidates.take(flow).into_iter().map(|packet| (flow, packet)));
             }
-            let kept = self.candidates.take(flow);
-            for packet in kept {
-                self.replay(packet.at, flow, &packet.bytes);
-            }
+        }
+        // As they came: the tape begins with the first.
+        kept.sort_by_key(|(_, packet)| packet.at);
+        for (flow, packet) in kept {
+            self.replay(packet.at, flow, &packet.bytes);
         }
     }
 
     fn replay(&mut self, at: Timestamp, flow: FlowId, bytes: &[u8]) {
+        let now = self.now;
+        let call = self.owner_of(flow).and_then(|(slot, _)| self.call_mut(slot));
+        if let Some(recording) = call.and_then(|call| call.recording.as_mut())
+            && at < recording.begin
+            && !recording.may_begin_earlier(now)
+        {
+            self.counters.rtp_late += 1;
+            return;
+        }
         if let Some(owner) = self.flows.owner(flow) {
             self.known_flow(at, flow, owner, bytes);
         } else if let Ok(rtp) = RtpPacket::decode(bytes)

@@ -532,6 +532,7 @@ impl Switchboard {
             orkuid: orkuid.clone(),
             path: path.clone(),
             start: at,
+            begin: at,
             start_tick: tick,
             end_tick: tick,
             paused: false,
@@ -544,6 +545,7 @@ impl Switchboard {
             bytes,
             news: Vec::new(),
             block_since: tick,
+            handed_over: false,
         };
         let message = recording.message(Stage::Start, &self.settings.host, &call.dialog.call_id);
         call.recording = Some(recording);
@@ -589,7 +591,7 @@ impl Switchboard {
         self.outputs.push_back(Output::Closed(Box::new(Closing {
             tape: recording.tape,
             why,
-            start: recording.start,
+            start: recording.begin,
             duration_ms: millis_from_ticks(ticks),
             legs,
             digits: recording.digits,

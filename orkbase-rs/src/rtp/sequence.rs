@@ -8,6 +8,9 @@ const MAX_DROPOUT: i32 = 3000;
 /// Duplicates are told from latecomers within this many packets: 640 ms of 5 ms packets.
 const WINDOW: u64 = 128;
 
+/// So many packets in a row show that nobody overtook anybody lately: 160 ms of 10 ms packets.
+const SETTLED: u64 = 16;
+
 /// How a packet stands to those before it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arrival {
@@ -97,6 +100,15 @@ impl Sequence {
         self.received += 1;
         self.first = self.first.min(extended);
         (extended, Arrival::Behind)
+    }
+
+    /// Whether nothing is missing among the last packets before the newest one, back to the first: it
+    /// did not overtake any of them.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let known = (self.highest - self.first + 1).min(SETTLED);
+        let mask = (1u128 << known) - 1;
+        self.seen & mask == mask
     }
 
     fn restart(&mut self, extended: u64) -> (u64, Arrival) {
