@@ -1,11 +1,14 @@
 //! However a call's packets are carried, its tapes and what is told of them are the same.
 
+use ork_tests::programs::{program, workspace};
 use ork_tests::rehearse::{Rehearsal, rehearse_capture};
 use ork_tests::scenario::play;
 use ork_tests::wrap::Capture;
 use orkbase::call::settings::Settings;
 use orkbase::message::tape::TapeMessage;
-use orkbase::packet::decoder::Limits;
+use orkbase::packet::{decoder::Limits, ports::TunnelPorts};
+use serde_json::Value;
+use std::{path::Path, process::Command};
 
 /// A call with early media, a digit, a hold and an end, that neither begins nor ends on a beat.
 const CALL: &str = "a->b INVITE pcmu; b->a 180; b->a 183; rtp 500ms b->a; b->a 200; a->b ACK; rtp 1.5s; \
@@ -132,7 +135,50 @@ fn agents() {
         &plain(),
         &["hep=1", "hep=2", "hep=3", "hep=3,secret", "hep=3 vlan=4", "oreka", "oreka vxlan"],
     );
-    rows(&six(), &["hep=1", "hep=2", "hep=3", "oreka"]);
+    rows(
+        &plain(),
+        &["hep=3zlib", "hep-tcp", "hep-tcp=7", "hep-tcp=1 vlan=2", "oreka-tcp", "oreka-tcp=33"],
+    );
+    rows(&plain(), &["tcp=split:40 oreka-tcp", "oreka-tcp vxlan"]);
+    rows(&six(), &["hep=1", "hep=2", "hep=3", "hep=3zlib", "hep-tcp", "oreka", "oreka-tcp"]);
+}
+
+/// Ports that no default names, and the default ones when they are not named.
+#[test]
+fn ports_of_our_own() {
+    let ports = TunnelPorts {
+        vxlan: vec![14_789],
+        geneve: vec![16_081],
+        tzsp: vec![17_008],
+        gtp_u: Vec::new(),
+        hep: Vec::new(),
+        oreka: Vec::new(),
+    };
+    let limits = || Limits { ports: ports.clone(), ..Limits::default() };
+    let with = |row: &str| {
+        let wrapped = plain().wrapped(row).unwrap();
+        rehearse_capture(&wrapped, Settings::default(), limits(), &mut |_, _| {})
+    };
+    let want = run(&plain());
+    for row in ["vxlan=14789", "geneve=16081", "tzsp=17008", "erspan=2 vxlan=14789 tzsp=17008"] {
+        same(row, &want, &with(row), 0);
+    }
+    for row in ["vxlan", "geneve", "tzsp", "gtp", "hep=3", "hep-tcp", "oreka", "oreka-tcp"] {
+        assert!(with(row).tapes.is_empty(), "{row}");
+    }
+}
+
+/// An agent's connection that was there before us: its first packets are lost, nothing else.
+#[test]
+fn agents_joined_midway() {
+    for word in ["hep-tcp=100", "oreka-tcp=100"] {
+        let mut late = plain().wrapped(word).unwrap();
+        // The handshake and the beginning of the INVITE.
+        late.frames.drain(..4);
+        let got = run(&late);
+        assert_eq!(got.tapes.len(), 1, "{word}");
+        assert_eq!(got.only().ms(), run(&plain()).only().ms(), "{word}");
+    }
 }
 
 #[test]
@@ -213,6 +259,7 @@ fn copies_are_dropped_and_counted() {
         "tcp copy=50",
         "ws copy=50,routed",
         "hep=3 copy=30",
+        "copy=10 oreka-tcp",
         "copy frag=96",
         "copy=50 vlan=7 sll",
     ];
@@ -220,6 +267,10 @@ fn copies_are_dropped_and_counted() {
         let want = run(&base);
         for row in ways {
             same(row, &want, &run(&base.wrapped(row).unwrap()), 1);
+        }
+        // The copy of a segment is dropped before anybody looks into it.
+        for row in ["hep-tcp copy=30", "oreka-tcp copy=10,routed"] {
+            same(row, &want, &run(&base.wrapped(row).unwrap()), 0);
         }
         same("three times", &want, &run(&base.wrapped("copy=20 copy=30,tagged").unwrap()), 3);
     }
@@ -254,7 +305,82 @@ fn what_was_not_captured_is_counted() {
     rows(&plain(), &["cut=2000 vlan=1"]);
 }
 
+/// The programs, as a user has them: the file and its line in JSON are the same.
+#[test]
+fn tapes_on_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let capture = workspace("pcaps/mulaw.pcap");
+    let replay = |capture: &Path, name: &str| {
+        let folder = home.path().join(name);
+        let done = Command::new(program("orkaudio"))
+            .args(["replay", "--json", "--output"])
+            .args([&folder, capture])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        let lines = String::from_utf8(done.stdout).unwrap();
+        let (tape, summary) = lines.trim().split_once('\n').unwrap();
+        let tape: Value = serde_json::from_str(tape).unwrap();
+        let file = std::fs::read(folder.join(tape["file"].as_str().unwrap())).unwrap();
+        (file, tape, serde_json::from_str::<Value>(summary).unwrap()["summary"].take())
+    };
+    let (file, tape, _) = replay(&capture, "plain");
+    let changed = home.path().join("changed.pcap");
+    let wrap =
+        |words: &str| Capture::read(&capture).unwrap().wrapped(words).unwrap().write(&changed);
+    for words in [
+        "vlan=1,2 mpls=16 vlan=3",
+        "erspan=3sub vxlan",
+        "sll2",
+        "null",
+        "raw",
+        "frag=200,reverse",
+        "hep=3zlib",
+        "oreka-tcp=100",
+        "tcp=split:77 gtp=ext",
+        "ws",
+        "bad-sums",
+        "shuffle=100,5",
+    ] {
+        wrap(words).unwrap();
+        let (got, line, _) = replay(&changed, &words.replace(' ', "_"));
+        assert_eq!(line, tape, "{words}");
+        assert!(got == file, "{words}: another file");
+    }
+    wrap("copy=50,tagged").unwrap();
+    let (_, mut line, _) = replay(&changed, "copies");
+    for (leg, plain) in (0..).zip(tape["legs"].as_array().unwrap()) {
+        assert_eq!(line["legs"][leg]["duplicates"].take(), plain["packets"]);
+        line["legs"][leg]["duplicates"] = 0.into();
+    }
+    assert_eq!(line["legs"], tape["legs"]);
+    // What we do not follow is told by its number.
+    let mut strange = Capture::read(&capture).unwrap();
+    for frame in strange.frames.iter_mut().take(3) {
+        frame.bytes[12..14].copy_from_slice(&[0x88, 0xb5]);
+    }
+    strange.write(&changed).unwrap();
+    let (.., summary) = replay(&changed, "strange");
+    assert_eq!(summary["packet.unknown_ethertypes"]["0x88b5"], 3, "{summary}");
+    // The tool teaches.
+    let help = Command::new(ork_wrap()).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for word in ["vlan=N", "hep-tcp", "shuffle=MS", "Examples:"] {
+        assert!(help.contains(word), "{help}");
+    }
+    let output = home.path().join("by_tool.pcap");
+    let mut tool = Command::new(ork_wrap());
+    tool.arg(&capture).arg(&output).args(["vlan=5", "vxlan"]);
+    assert!(tool.status().unwrap().success());
+    assert!(replay(&output, "tool").0 == file);
+}
+
+/// The tool itself, which cargo builds with these tests.
+fn ork_wrap() -> &'static str {
+    env!("CARGO_BIN_EXE_ork-wrap")
+}
+
 /// A call of the same kind between real agents, over IPv6.
 fn six() -> Capture {
-    Capture::read(&ork_tests::programs::workspace("pcaps/ipv6.pcap")).unwrap()
+    Capture::read(&workspace("pcaps/ipv6.pcap")).unwrap()
 }

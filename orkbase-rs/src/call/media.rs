@@ -94,6 +94,10 @@ impl Switchboard {
         }
         let flow = FlowId::new(source, destination);
         if let Some((slot, role)) = self.owner_of(flow) {
+            if self.tails.has(at, flow, rtp.ssrc, rtp.sequence) {
+                self.counters.rtp_unwanted += 1;
+                return;
+            }
             self.bind(at, flow, slot, role, &rtp);
             return;
         }
@@ -177,6 +181,10 @@ impl Switchboard {
     #[cold]
     fn other_ssrc(&mut self, at: Timestamp, flow: FlowId, rtp: &RtpPacket<'_>) {
         let Some(owner) = self.flows.owner(flow) else { return };
+        if self.tails.has(at, flow, rtp.ssrc, rtp.sequence) {
+            self.counters.rtp_unwanted += 1;
+            return;
+        }
         let known_role = self
             .call(owner.call)
             .and_then(|call| call.streams.get(usize::from(owner.stream)))
@@ -487,6 +495,10 @@ impl Switchboard {
             return false;
         }
         introduce(stream, recording);
+        if matches!(call.dialog.progress, Progress::Ended { .. }) {
+            // Each packet is asked anew whether it is still in time.
+            stream.payload_type = u8::MAX;
+        }
         true
     }
 

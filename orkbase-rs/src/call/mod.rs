@@ -16,3 +16,4 @@ pub mod session;
 pub mod settings;
 pub mod stream;
 pub mod switchboard;
+pub mod tails;

@@ -15,6 +15,7 @@ use super::{
     session::{Call, Wanted},
     settings::Settings,
     stream::Meaning,
+    tails::Tails,
 };
 use crate::{
     audio::{
@@ -100,6 +101,7 @@ pub struct Switchboard {
     pub(super) endpoints: Endpoints,
     pub(super) flows: Flows,
     pub(super) candidates: Candidates,
+    pub(super) tails: Tails,
     ids: TrackingIds,
     next_tape: u64,
     pub(super) outputs: VecDeque<Output>,
@@ -132,6 +134,7 @@ impl Switchboard {
             endpoints: Endpoints::default(),
             flows: Flows::default(),
             candidates,
+            tails: Tails::default(),
             ids: TrackingIds::new(seed),
             next_tape: 1,
             outputs: VecDeque::new(),
@@ -217,7 +220,12 @@ impl Switchboard {
                 call.dialog.refused(at, 487);
                 self.counters.calls_failed += u64::from(before == Progress::Offered);
             }
-            Fact::Ended => call.dialog.ended(at),
+            Fact::Ended => {
+                call.dialog.ended(at);
+                for stream in &mut call.streams {
+                    stream.payload_type = u8::MAX;
+                }
+            }
             Fact::Digit { digit, number } => self.handle_digit(at, slot, signal, digit, *number),
             Fact::Transferred { target, .. } => {
                 if let Some(recording) = call.recording.as_mut() {
@@ -598,10 +606,23 @@ impl Switchboard {
             message,
         })));
         self.counters.tapes_closed += 1;
-        call_over(call);
-        let flows = std::mem::take(&mut call.flows);
         self.recycle(recording.bytes);
+        self.unbind_flows(slot);
+        if let Some(call) = self.call_mut(slot) {
+            call_over(call);
+        }
+    }
+
+    /// Lets go of the flows of a call; what still comes over them after a hang-up is remembered.
+    fn unbind_flows(&mut self, slot: CallSlot) {
+        let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let flows = std::mem::take(&mut call.flows);
         for flow in flows {
+            let owner = self.flows.owner(flow).filter(|owner| owner.call == slot);
+            let stream = owner.and_then(|owner| call.streams.get(usize::from(owner.stream)));
+            if let (Progress::Ended { at }, Some(stream)) = (call.dialog.progress, stream) {
+                self.tails.leave(flow, stream.ssrc, stream.sequence.newest(), at);
+            }
             self.flows.unbind(flow, slot);
         }
     }
@@ -609,10 +630,8 @@ impl Switchboard {
     /// Forgets a call with all that points to it.
     pub(super) fn end_call(&mut self, slot: CallSlot, why: EndReason) {
         self.close_recording(slot, why);
+        self.unbind_flows(slot);
         let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::take) else { return };
-        for flow in &call.flows {
-            self.flows.unbind(*flow, slot);
-        }
         for announced in &call.dialog.announced {
             self.endpoints.forget(announced.address, slot);
         }

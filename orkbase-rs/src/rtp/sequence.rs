@@ -119,6 +119,12 @@ impl Sequence {
         (extended, Arrival::Restart)
     }
 
+    /// The highest sequence number of late, as it travels.
+    #[must_use]
+    pub const fn newest(&self) -> u16 {
+        Self::low(self.highest)
+    }
+
     /// Distinct packets received.
     #[must_use]
     pub const fn received(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Below IP: tags, labels, sessions, other link types.
 
-use super::{Capture, Parts, length, number, packet, parts};
+use super::{Capture, Parts, length, number, parts};
 use orkbase::packet::LinkType;
 
 fn list(value: Option<&str>) -> Result<Vec<u32>, String> {
@@ -39,7 +39,7 @@ fn labels(ids: &[u32]) -> Result<Vec<u8>, String> {
 
 pub(super) fn mpls(capture: &mut Capture, value: Option<&str>) -> Result<(), String> {
     let stack = labels(&list(value)?)?;
-    capture.each(|frame| Ok(framed(&parts(frame)?, 0x8847, &stack, packet(frame)?)))
+    capture.each_packet(|of| Ok(framed(of, 0x8847, &stack, of.packet)))
 }
 
 pub(super) fn pseudowire(capture: &mut Capture, value: Option<&str>) -> Result<(), String> {
@@ -50,12 +50,12 @@ pub(super) fn pseudowire(capture: &mut Capture, value: Option<&str>) -> Result<(
 }
 
 pub(super) fn pppoe(capture: &mut Capture, _: Option<&str>) -> Result<(), String> {
-    capture.each(|frame| {
-        let packet = packet(frame)?;
+    capture.each_packet(|of| {
+        let packet = of.packet;
         let protocol =
             if packet.first().is_some_and(|first| first >> 4 == 6) { 0x57 } else { 0x21 };
         let [high, low] = length(packet.len() + 2)?;
-        Ok(framed(&parts(frame)?, 0x8864, &[0x11, 0, 0, 7, high, low, 0, protocol], packet))
+        Ok(framed(of, 0x8864, &[0x11, 0, 0, 7, high, low, 0, protocol], packet))
     })
 }
 
@@ -74,6 +74,9 @@ fn other_link(
     link: LinkType,
     head: impl Fn(&Parts<'_>) -> Vec<u8>,
 ) -> Result<(), String> {
+    // Where the header has no EtherType there is nothing but IP.
+    let ip_only = matches!(link, LinkType::Null | LinkType::Loop | LinkType::RawIp);
+    capture.frames.retain(|frame| !ip_only || parts(&frame.bytes).is_ok_and(|of| of.is_ip()));
     capture.each(|frame| {
         let of = parts(frame)?;
         Ok([head(&of), of.packet.to_vec()].concat())

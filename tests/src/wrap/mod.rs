@@ -208,6 +208,17 @@ impl Capture {
         Ok(())
     }
 
+    /// The same for what carries an IP packet; the rest stays as it is.
+    fn each_packet(
+        &mut self,
+        change: impl Fn(&Parts<'_>) -> Result<Vec<u8>, String>,
+    ) -> Result<(), String> {
+        self.each(|frame| {
+            let parts = parts(frame)?;
+            if parts.is_ip() { change(&parts) } else { Ok(frame.to_vec()) }
+        })
+    }
+
     /// Puts any number of frames in the place of each, all of the same time.
     fn instead(
         &mut self,
@@ -263,12 +274,9 @@ fn parts(frame: &[u8]) -> Result<Parts<'_>, String> {
     }
 }
 
-/// The IP packet of a frame.
-fn packet(frame: &[u8]) -> Result<&[u8], String> {
-    let parts = parts(frame)?;
-    match parts.ethertype {
-        0x0800 | 0x86dd => Ok(parts.packet),
-        other => Err(format!("EtherType {other:04x} carries no IP packet")),
+impl Parts<'_> {
+    const fn is_ip(&self) -> bool {
+        matches!(self.ethertype, 0x0800 | 0x86dd)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tunnels between two hosts that take no part in the call.
 
-use super::{Capture, OUTER, OUTER6, length, number, packet, parts};
+use super::{Capture, OUTER, OUTER6, length, number};
 use crate::wire::{Frame, ipv4, ipv6};
 
 /// `inside` behind an IPv4 header of this protocol, on Ethernet.
@@ -33,9 +33,9 @@ fn gre_header(value: Option<&str>, ethertype: u16) -> Result<Vec<u8>, String> {
 }
 
 pub(super) fn gre(capture: &mut Capture, value: Option<&str>) -> Result<(), String> {
-    capture.each(|frame| {
-        let head = gre_header(value, parts(frame)?.ethertype)?;
-        Ok(over_ip(47, &[&head, packet(frame)?].concat()))
+    capture.each_packet(|of| {
+        let head = gre_header(value, of.ethertype)?;
+        Ok(over_ip(47, &[&head, of.packet].concat()))
     })
 }
 
@@ -46,8 +46,8 @@ pub(super) fn gre_teb(capture: &mut Capture, value: Option<&str>) -> Result<(), 
 
 /// RFC 2637: key present (length of the payload, call id), sequence present.
 pub(super) fn gre_ppp(capture: &mut Capture, _: Option<&str>) -> Result<(), String> {
-    capture.each(|frame| {
-        let packet = packet(frame)?;
+    capture.each_packet(|of| {
+        let packet = of.packet;
         let [high, low] = length(packet.len() + 4)?;
         let protocol =
             if packet.first().is_some_and(|first| first >> 4 == 6) { 0x57 } else { 0x21 };
@@ -57,9 +57,9 @@ pub(super) fn gre_ppp(capture: &mut Capture, _: Option<&str>) -> Result<(), Stri
 }
 
 pub(super) fn gre_udp(capture: &mut Capture, _: Option<&str>) -> Result<(), String> {
-    capture.each(|frame| {
-        let head = gre_header(None, parts(frame)?.ethertype)?;
-        Ok(over_udp(4754, &[&head, packet(frame)?].concat()))
+    capture.each_packet(|of| {
+        let head = gre_header(None, of.ethertype)?;
+        Ok(over_udp(4754, &[&head, of.packet].concat()))
     })
 }
 
@@ -97,8 +97,8 @@ pub(super) fn gtp(capture: &mut Capture, value: Option<&str>) -> Result<(), Stri
         Some("ext") => (0x34, &[0, 0, 0, 0x85, 1, 0x10, 9, 0]),
         Some(_) => return Err("want seq or ext".to_owned()),
     };
-    capture.each(|frame| {
-        let packet = packet(frame)?;
+    capture.each_packet(|of| {
+        let packet = of.packet;
         let [high, low] = length(options.len() + packet.len())?;
         let head = [flags, 0xff, high, low, 0, 0, 0, 1];
         Ok(over_udp(2152, &[&head, options, packet].concat()))
@@ -117,11 +117,9 @@ const fn next_header(packet: &[u8]) -> u8 {
 }
 
 pub(super) fn in_ipv4(capture: &mut Capture, _: Option<&str>) -> Result<(), String> {
-    capture.each(|frame| packet(frame).map(|packet| over_ip(next_header(packet), packet)))
+    capture.each_packet(|of| Ok(over_ip(next_header(of.packet), of.packet)))
 }
 
 pub(super) fn in_ipv6(capture: &mut Capture, _: Option<&str>) -> Result<(), String> {
-    capture.each(|frame| {
-        packet(frame).map(|packet| ipv6(OUTER6[0], OUTER6[1], next_header(packet), packet))
-    })
+    capture.each_packet(|of| Ok(ipv6(OUTER6[0], OUTER6[1], next_header(of.packet), of.packet)))
 }
