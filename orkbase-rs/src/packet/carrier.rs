@@ -30,7 +30,7 @@ fn measure(carrier: Carrier, bytes: &[u8]) -> Measure {
         Carrier::Oreka => (&[&[0xbe, 0xef, 1]], 9 + 14),
     };
     let named = |name: &&[u8]| bytes.iter().zip(*name).all(|(byte, law)| byte == law);
-    if !names.iter().any(|name| named(name)) {
+    if !names.iter().any(named) {
         return Measure::Nothing;
     }
     let length = match (carrier, bytes) {
@@ -201,7 +201,7 @@ mod tests {
         let packet = hep(b"a chunk, or two");
         let mut splitter = Splitter::new(Carrier::Hep);
         assert_eq!(split(&mut splitter, b"HEPHEP4", false), [] as [Vec<u8>; 0]);
-        assert_eq!(split(&mut splitter, &packet, false), [packet.clone()]);
+        assert_eq!(split(&mut splitter, &packet, false), std::slice::from_ref(&packet));
         assert_eq!(splitter.take_skipped(), 7);
         assert!(split(&mut splitter, &packet[..9], false).is_empty());
         assert_eq!(split(&mut splitter, &packet, true), [packet]);
