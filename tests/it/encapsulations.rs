@@ -261,6 +261,7 @@ fn copies_are_dropped_and_counted() {
         "hep=3 copy=30",
         "copy=10 oreka-tcp",
         "copy frag=96",
+        "frag=96 copy=20,tagged",
         "copy=50 vlan=7 sll",
     ];
     for base in [plain(), six()] {
@@ -268,11 +269,35 @@ fn copies_are_dropped_and_counted() {
         for row in ways {
             same(row, &want, &run(&base.wrapped(row).unwrap()), 1);
         }
-        // The copy of a segment is dropped before anybody looks into it.
-        for row in ["hep-tcp copy=30", "oreka-tcp copy=10,routed"] {
-            same(row, &want, &run(&base.wrapped(row).unwrap()), 0);
+        // The copy of a segment, or of a fragment, is dropped before anybody looks into it.
+        for row in ["hep-tcp copy=30", "oreka-tcp copy=10,routed", "frag=96 copy=20,routed"] {
+            let got = run(&base.wrapped(row).unwrap());
+            same(row, &want, &got, 0);
+            let packets = got.counters.packets;
+            assert!(packets.tcp_repeated_bytes + packets.fragments_repeated > 500, "{row}");
         }
         same("three times", &want, &run(&base.wrapped("copy=20 copy=30,tagged").unwrap()), 3);
+    }
+}
+
+/// What comes before its call is known, or without one, is no more for being seen twice.
+#[test]
+fn copies_of_what_nobody_announced() {
+    let early = "a->b INVITE; rtp 1900ms a->b; b->a 200; a->b ACK; rtp 1s; a->b BYE";
+    let early = Capture::ethernet(&play(early).unwrap().frames);
+    let mut bare =
+        Capture::ethernet(&play("a->b INVITE; b->a 200; rtp 3s; a->b BYE").unwrap().frames);
+    bare.frames.retain(|frame| frame.bytes[42] == 0x80);
+    let run = |capture: &Capture, unannounced_after| {
+        let settings = Settings { unannounced_after, ..Settings::default() };
+        rehearse_capture(capture, settings, Limits::default(), &mut |_, _| {})
+    };
+    for (capture, after, tapes) in [(&early, 0, 1), (&bare, 50, 1), (&bare, 151, 0)] {
+        let want = run(capture, after);
+        assert_eq!(want.tapes.len(), tapes);
+        for row in ["copy", "copy=50,tagged"] {
+            same(row, &want, &run(&capture.wrapped(row).unwrap(), after), 1);
+        }
     }
 }
 

@@ -31,9 +31,9 @@ const SMALL_BUFFER: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct AgentCounts {
     /// HEP packets over UDP.
-    pub datagrams: u64,
+    pub udp_packets: u64,
     /// HEP packets over TCP.
-    pub segments: u64,
+    pub tcp_packets: u64,
     /// Connections taken.
     pub connections: u64,
     /// Connections closed by us: to make room, or because they sent no HEP.
@@ -52,6 +52,8 @@ pub struct Agents {
     buffer: Vec<u8>,
     udp_ready: bool,
     tcp_ready: bool,
+    /// No connection can be taken for now.
+    resting: bool,
     counts: AgentCounts,
 }
 
@@ -90,7 +92,16 @@ impl Agents {
         }
         let counts = AgentCounts::default();
         let buffer = vec![0; BUFFER];
-        Ok(Self { udp, tcp, peers: Vec::new(), buffer, udp_ready: false, tcp_ready: false, counts })
+        Ok(Self {
+            udp,
+            tcp,
+            peers: Vec::new(),
+            buffer,
+            udp_ready: false,
+            tcp_ready: false,
+            resting: false,
+            counts,
+        })
     }
 
     /// Where we listen.
@@ -120,8 +131,8 @@ impl Agents {
 
     /// What to wait for: one entry for each of us, always in the same order.
     pub(super) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let listening =
-            [PollFd::new(&self.udp, PollFlags::IN), PollFd::new(&self.tcp, PollFlags::IN)];
+        let connecting = if self.resting { PollFlags::empty() } else { PollFlags::IN };
+        let listening = [PollFd::new(&self.udp, PollFlags::IN), PollFd::new(&self.tcp, connecting)];
         let peers = self.peers.iter().map(|peer| PollFd::new(&peer.stream, PollFlags::IN));
         listening.into_iter().chain(peers)
     }
@@ -138,7 +149,7 @@ impl Agents {
 
     /// Hands over what has come; gives the number of packets.
     pub(super) fn take_turn(&mut self, handle: &mut dyn FnMut(&Frame<'_>)) -> u64 {
-        let before = self.counts.datagrams + self.counts.segments;
+        let before = self.counts.udp_packets + self.counts.tcp_packets;
         if self.udp_ready {
             self.udp_ready = self.receive(handle);
         }
@@ -150,7 +161,7 @@ impl Agents {
             self.tcp_ready = false;
             self.accept();
         }
-        self.counts.datagrams + self.counts.segments - before
+        self.counts.udp_packets + self.counts.tcp_packets - before
     }
 
     /// Takes datagrams; true when there may be more.
@@ -158,12 +169,11 @@ impl Agents {
         for _ in 0..TURN {
             match self.udp.recv_from(&mut self.buffer) {
                 Ok((length, _)) => {
-                    self.counts.datagrams += 1;
+                    self.counts.udp_packets += 1;
                     give(self.buffer.get(..length).unwrap_or_default(), handle);
                 }
-                // Errors of an agent's host, told to our socket by ICMP, concern nobody.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => return false,
-                Err(_) => {}
+                // Empty, or short of memory: poll(2) tells when to go on.
+                Err(_) => return false,
             }
         }
         true
@@ -175,16 +185,16 @@ impl Agents {
         match peer.stream.read(buffer) {
             Ok(0) => peer.over = true,
             Ok(length) => {
-                let before = counts.segments;
+                let before = counts.tcp_packets;
                 let bytes = buffer.get(..length).unwrap_or_default();
                 peer.splitter.push(bytes, false, &mut |packet| {
-                    counts.segments += 1;
+                    counts.tcp_packets += 1;
                     give(packet, handle);
                 });
                 let skipped = peer.splitter.take_skipped();
                 counts.skipped_bytes += skipped;
                 peer.skipped += skipped;
-                if counts.segments > before {
+                if counts.tcp_packets > before {
                     (peer.last, peer.skipped) = (Instant::now(), 0);
                 }
                 if peer.skipped > MOST_SKIPPED {
@@ -201,7 +211,14 @@ impl Agents {
     fn accept(&mut self) {
         // As many as may be connected: the rest waits in the kernel for the next turn.
         for _ in 0..MAX_PEERS {
-            let Ok((stream, address)) = self.tcp.accept() else { return };
+            let (stream, address) = match self.tcp.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of files, perhaps: no use in trying until the next second.
+                    self.resting = !matches!(error.kind(), ErrorKind::WouldBlock);
+                    return;
+                }
+            };
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
@@ -227,6 +244,7 @@ impl Agents {
 
     /// Reads what the kernel dropped of our datagrams; tells how many more than the last time.
     pub(super) fn check(&mut self) -> u64 {
+        self.resting = false;
         let Some(dropped) = self.dropped() else { return 0 };
         let more = dropped.saturating_sub(self.counts.dropped);
         self.counts.dropped = self.counts.dropped.max(dropped);
@@ -308,7 +326,7 @@ mod tests {
         }
         assert_eq!(take(&mut agents, 20), vec![one; 20]);
         let counts = agents.counts();
-        assert_eq!((counts.datagrams, counts.segments, counts.connections), (3, 20, 1));
+        assert_eq!((counts.udp_packets, counts.tcp_packets, counts.connections), (3, 20, 1));
         assert_eq!((counts.skipped_bytes, agents.check(), agents.connected()), (0, 0, 1));
         drop(tcp);
         let until = Instant::now() + std::time::Duration::from_secs(30);

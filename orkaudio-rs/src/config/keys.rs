@@ -39,6 +39,12 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
+    /// Where it stands; an argument has the value in it.
+    pub(super) fn place<'a>(&self, place: &'a str) -> &'a str {
+        let argument = self.secret && place.starts_with("--set ");
+        if argument { place.split('=').next().unwrap_or_default() } else { place }
+    }
+
     /// In words.
     pub(super) fn of(&self, key: &str, value: &Value) -> String {
         let remedy = &self.remedy;

@@ -78,12 +78,10 @@ fn read_file(named: Option<&Path>) -> Result<Option<(String, String)>, Mistake> 
 fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
     let mut config = Config::default();
     for Written { key, value, place } in written {
-        let done = match setter(key) {
-            Some(set) => set(&mut config, value).map_err(|wrong| wrong.of(key, value)),
-            None => Err(format!("there is no setting `{key}`")),
-        };
-        if let Err(what) = done {
-            mistakes.add(place, what);
+        match setter(key).map(|set| set(&mut config, value)) {
+            Some(Ok(())) => {}
+            Some(Err(wrong)) => mistakes.add(wrong.place(place), wrong.of(key, value)),
+            None => mistakes.add(place, format!("there is no setting `{key}`")),
         }
     }
     if let (Some(command), Some(events)) = (config.doors.command, config.doors.events)

@@ -502,12 +502,15 @@ impl Switchboard {
         true
     }
 
-    /// An endpoint was announced: flows that were only watched so far may be its media.
-    pub(super) fn adopt_candidates(&mut self, address: SocketAddr) {
+    /// Endpoints were announced: flows that were only watched so far may be its media.
+    pub(super) fn adopt_candidates(&mut self, addresses: &[SocketAddr]) {
         let mut kept = Vec::new();
-        for flow in self.candidates.touching(address) {
-            if self.owner_of(flow).is_some() {
-                kept.extend(self.candidates.take(flow).into_iter().map(|packet| (flow, packet)));
+        for address in addresses {
+            for flow in self.candidates.touching(*address) {
+                if self.owner_of(flow).is_some() {
+                    let packets = self.candidates.take(flow).into_iter();
+                    kept.extend(packets.map(|packet| (flow, packet)));
+                }
             }
         }
         // As they came: the tape begins with the first.
@@ -538,8 +541,7 @@ impl Switchboard {
 
     /// RTP that nobody announced has gone on long enough to be a call.
     fn begin_unannounced(&mut self, at: Timestamp, flow: FlowId) {
-        let kept = self.candidates.take(flow);
-        let first = kept.front().map_or(at, |packet| packet.at);
+        let first = self.candidates.first(flow).unwrap_or(at);
         let dialog = Dialog::bare(first, flow.source(), flow.destination());
         let Some(slot) = self.admit(dialog) else { return };
         self.counters.calls_unannounced += 1;
@@ -552,9 +554,7 @@ impl Switchboard {
                 call.dialog.announced.push(known);
             }
         }
-        for packet in kept {
-            self.replay(packet.at, flow, &packet.bytes);
-        }
+        self.adopt_candidates(&[flow.source(), flow.destination()]);
     }
 }
 

@@ -332,7 +332,7 @@ impl Switchboard {
             self.take_over(new.address, slot);
             let owner = EndpointOwner { call: slot, role: new.role, audio: new.audio };
             self.endpoints.announce(new.address, owner);
-            self.adopt_candidates(new.address);
+            self.adopt_candidates(&[new.address]);
         }
     }
 
