@@ -112,8 +112,9 @@ fn run(arguments: RunArguments) -> Result<(), Failure> {
     }
     if arguments.check_config {
         let line = format!(
-            "the configuration is good: interfaces {:?}, tapes in {}, trackers {:?}",
+            "the configuration is good: interfaces {:?}, capture agents {}, tapes in {}, trackers {:?}",
             config.capture.interfaces,
+            config.capture.hep_listen.map_or("none".to_owned(), |address| address.to_string()),
             config.tapes.folder.display(),
             config.tracker.urls,
         );

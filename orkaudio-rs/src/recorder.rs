@@ -357,6 +357,7 @@ pub fn run(
         buffer_bytes: config.capture.buffer_mib << 20,
         promiscuous: config.capture.promiscuous,
         filter: Some(config.capture.filter.clone()).filter(|text| !text.is_empty()),
+        agents: config.capture.hep_listen,
         ..LiveConfig::default()
     };
     // Interfaces first: a wrong name must not leave a lock, a database, or an open door behind.
@@ -366,7 +367,8 @@ pub fn run(
     let waker = live.waker();
     services.set_waker(move || waker.wake());
     on_waker(live.waker());
-    tracing::info!(interfaces = ?settings.interfaces, folder = %config.tapes.folder.display(), "recording");
+    let agents = live.agents_address().map(tracing::field::display);
+    tracing::info!(interfaces = ?settings.interfaces, agents, folder = %config.tapes.folder.display(), "recording");
     let mut kernel = crate::capture::live::KernelCounts::default();
     let mut next_housekeeping = Timestamp::default();
     while !stop.load(Ordering::Relaxed) {
@@ -380,6 +382,13 @@ pub fn run(
                 dropped = report.kernel.dropped,
                 by_interface = report.kernel.if_dropped,
                 "the kernel dropped packets: calls live now may have lost audio"
+            );
+        }
+        if report.agents_dropped > 0 {
+            engine.note_drops(report.agents_dropped);
+            tracing::error!(
+                dropped = report.agents_dropped,
+                "the kernel dropped packets of capture agents: calls live now may have lost audio"
             );
         }
         for lost in &report.lost {
@@ -398,11 +407,19 @@ pub fn run(
         engine.handle_timeout(Timestamp(behind).max(engine.last()));
         if now() >= next_housekeeping {
             next_housekeeping = now().plus_millis(1_000);
+            let (agents, connected) = live.agents().unwrap_or_default();
             let extra = [
                 ("capture.kernel_received", kernel.received),
                 ("capture.kernel_dropped", kernel.dropped),
                 ("capture.interface_dropped", kernel.if_dropped),
                 ("capture.interfaces_open", u64::try_from(live.interfaces_open()).unwrap_or(0)),
+                ("agents.udp_packets", agents.udp_packets),
+                ("agents.tcp_packets", agents.tcp_packets),
+                ("agents.connections", agents.connections),
+                ("agents.connected", u64::try_from(connected).unwrap_or(0)),
+                ("agents.refused", agents.refused),
+                ("agents.skipped_bytes", agents.skipped_bytes),
+                ("agents.kernel_dropped", agents.dropped),
             ];
             services.housekeeping(&engine, &config.tapes.folder, &extra);
         }

@@ -67,7 +67,11 @@ pub fn engine(
             zone,
         },
         calls,
-        limits: Limits::default(),
+        limits: Limits {
+            ports: config.capture.ports.clone(),
+            hep_key: config.capture.hep_key.clone(),
+            ..Limits::default()
+        },
         seed,
         workers: config.tapes.workers,
         backlog_bytes: config.tapes.backlog_mib << 20,

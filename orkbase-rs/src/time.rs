@@ -47,6 +47,12 @@ impl Timestamp {
         Self(self.0.saturating_add(millis.saturating_mul(NANOS_PER_MILLI)))
     }
 
+    /// This moment minus `millis` milliseconds, not before the epoch.
+    #[must_use]
+    pub const fn minus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_sub(millis.saturating_mul(NANOS_PER_MILLI)))
+    }
+
     /// This moment on the calendar of `zone`; the epoch if it lies beyond the calendar (year 9999).
     #[must_use]
     pub fn to_zoned(self, zone: &TimeZone) -> Zoned {

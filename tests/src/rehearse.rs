@@ -1,5 +1,6 @@
 //! Frames through the core in memory: what it would tell, and what its tapes would hold.
 
+use crate::wrap::{Capture, Captured};
 use orkbase::{
     audio::tape::{Frame as Sample, PcmSink, Scratch, TapeAudio},
     call::{
@@ -8,7 +9,7 @@ use orkbase::{
         story::Account,
     },
     message::{tag::AddTagMessage, tape::TapeMessage},
-    packet::{Frame, LinkType, decoder::Limits},
+    packet::{Frame, decoder::Limits},
     tap::{Tap, TapCounters},
     time::Timestamp,
 };
@@ -126,7 +127,18 @@ pub fn rehearse_with(
     settings: Settings,
     between: Between<'_>,
 ) -> Rehearsal {
-    let mut tap = Tap::new(settings, Limits::default(), 0);
+    rehearse_capture(&Capture::ethernet(frames), settings, Limits::default(), between)
+}
+
+/// Plays any capture through the core.
+#[must_use]
+pub fn rehearse_capture(
+    capture: &Capture,
+    settings: Settings,
+    limits: Limits,
+    between: Between<'_>,
+) -> Rehearsal {
+    let mut tap = Tap::new(settings, limits, 0);
     let mut got = Rehearsal {
         told: Vec::new(),
         tags: Vec::new(),
@@ -137,11 +149,10 @@ pub fn rehearse_with(
     let mut making: BTreeMap<TapeId, Making> = BTreeMap::new();
     let mut scratch = Scratch::default();
     let mut last = Timestamp::default();
-    for (at, bytes) in frames {
+    for Captured { at, wire_len, bytes } in &capture.frames {
         last = Timestamp(*at);
         between(&mut tap, last);
-        let wire_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        tap.handle_frame(&Frame { at: last, link: LinkType::Ethernet, wire_len, bytes });
+        tap.handle_frame(&Frame { at: last, link: capture.link, wire_len: *wire_len, bytes });
         drain(&mut tap, &mut got, &mut making, &mut scratch);
     }
     tap.finish(last, EndReason::Shutdown);

@@ -8,13 +8,15 @@
 )]
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
+const TCP: u8 = 6;
 const UDP: u8 = 17;
-const IPV4_HEADER: usize = 20;
+/// Bytes of an IPv4 header without options.
+pub const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const UDP_HEADER: usize = 8;
 /// Bytes of an RTP header without CSRC and extension.
@@ -137,6 +139,63 @@ impl RtpHead {
         out[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
         out[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
         out
+    }
+}
+
+/// A frame with an IPv4 packet of any protocol.
+#[must_use]
+pub fn ipv4(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, body: &[u8]) -> Vec<u8> {
+    let [high, low] = length(IPV4_HEADER + body.len());
+    let mut packet = vec![0x45, 0, high, low, 0, 0, 0, 0, 64, protocol, 0, 0];
+    packet.extend(from.octets());
+    packet.extend(to.octets());
+    packet.extend(body);
+    seal_ipv4(&mut packet);
+    [&mac(to.into())[..], &mac(from.into()), &ETHERTYPE_IPV4.to_be_bytes(), &packet].concat()
+}
+
+/// A frame with an IPv6 packet of any next header.
+#[must_use]
+pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next: u8, body: &[u8]) -> Vec<u8> {
+    let [high, low] = length(body.len());
+    let head = [0x60, 0, 0, 0, high, low, next, 64];
+    let ends = [from.octets(), to.octets()].concat();
+    let macs = [mac(to.into()), mac(from.into())].concat();
+    [&macs, &ETHERTYPE_IPV6.to_be_bytes()[..], &head, &ends, body].concat()
+}
+
+/// A frame with a TCP segment: sequence number and acknowledgement, flags, payload.
+#[must_use]
+pub fn tcp(
+    from: SocketAddr,
+    to: SocketAddr,
+    [sequence, acknowledged]: [u32; 2],
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut body = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+    body.extend(sequence.to_be_bytes());
+    body.extend(acknowledged.to_be_bytes());
+    body.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    body.extend(payload);
+    let ends = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => [from.octets(), to.octets()].concat(),
+        (from, to) => [six(from), six(to)].concat(),
+    };
+    let sum = add(&ends) + add(&body) + u64::from(TCP) + body.len() as u64;
+    body[16..18].copy_from_slice(&fold(sum));
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ipv4(from, to, TCP, &body),
+        (from, to) => ipv6(six(from).into(), six(to).into(), TCP, &body),
+    }
+}
+
+/// Sets the checksum of the IPv4 header at the beginning.
+pub fn seal_ipv4(packet: &mut [u8]) {
+    if let Some(header) = packet.get_mut(..IPV4_HEADER) {
+        header[10..12].fill(0);
+        let sum = fold(add(header));
+        header[10..12].copy_from_slice(&sum);
     }
 }
 

@@ -60,6 +60,7 @@ fn compile(text: &str, link: LinkType) -> Result<BpfProgram, CaptureError> {
         | LinkType::Loop
         | LinkType::LinuxSll
         | LinkType::LinuxSll2
+        | LinkType::Hep
         | LinkType::Other(_) => i32::from(link_number(link)),
     };
     Capture::dead(Linktype(number)).and_then(|dead| dead.compile(text, true)).map_err(|error| {
@@ -70,6 +71,7 @@ fn compile(text: &str, link: LinkType) -> Result<BpfProgram, CaptureError> {
             | LinkType::Loop
             | LinkType::LinuxSll
             | LinkType::LinuxSll2
+            | LinkType::Hep
             | LinkType::Other(_) => format!(" for link type {number}"),
         };
         CaptureError::Filter { text: text.to_owned(), on, reason: libpcap_words(&error) }

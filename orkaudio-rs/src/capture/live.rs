@@ -1,4 +1,4 @@
-//! Frames off live interfaces, all from one thread.
+//! Frames off live interfaces, and from capture agents, all from one thread.
 //!
 //! Law: no interface waits for another. One that disappears is reported, tried again every second
 //! and reported when it is back; the others go on. What the kernel dropped is counted and told.
@@ -8,6 +8,7 @@
 //! for ever despite a timeout, so handles are non-blocking and poll(2) does the waiting.
 
 use super::CaptureError;
+use super::agents::{AgentCounts, Agents};
 use super::filter::libpcap_words;
 use orkbase::packet::{Frame, LinkType};
 use orkbase::time::{NANOS_PER_SEC, Timestamp};
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use std::fmt;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct LiveConfig {
     pub promiscuous: bool,
     /// pcap-filter(7) text, run by the kernel.
     pub filter: Option<String>,
+    /// Where capture agents send HEP to.
+    pub agents: Option<SocketAddr>,
 }
 
 impl Default for LiveConfig {
@@ -57,6 +61,7 @@ impl Default for LiveConfig {
             block_timeout_ms: 10,
             promiscuous: true,
             filter: None,
+            agents: None,
         }
     }
 }
@@ -68,6 +73,8 @@ pub struct PollReport {
     pub frames: u64,
     /// Kernel counters since they were last read; they are read once a second.
     pub kernel: KernelCounts,
+    /// Datagrams of capture agents that the kernel dropped since that was last read.
+    pub agents_dropped: u64,
     /// Interfaces that went away.
     pub lost: Vec<Lost>,
     /// Interfaces that came back.
@@ -122,23 +129,24 @@ pub struct Recovered {
     pub gap: Duration,
 }
 
-/// Capture on one or more interfaces.
+/// Capture on interfaces and from capture agents.
 pub struct Live {
     config: LiveConfig,
     wires: Vec<Wire>,
+    agents: Option<Agents>,
     waker: Waker,
     lookup: Lookup,
     next_check: Instant,
 }
 
 impl Live {
-    /// Opens all interfaces.
+    /// Opens all interfaces, and listens for agents.
     ///
     /// # Errors
-    /// The first interface that does not exist or may not be captured on, or a filter that does
-    /// not compile.
+    /// The first interface that does not exist or may not be captured on, a filter that does not
+    /// compile, or an address that cannot be used.
     pub fn open(config: &LiveConfig) -> Result<Self, CaptureError> {
-        if config.interfaces.is_empty() {
+        if config.interfaces.is_empty() && config.agents.is_none() {
             return Err(CaptureError::NoInterface { existing: existing() });
         }
         let lookup = Lookup::new()?;
@@ -148,9 +156,11 @@ impl Live {
             let state = State::Open(handle);
             wires.push(Wire { name: name.clone(), state, kernel: KernelCounts::default() });
         }
+        let listen = |address| Agents::listen(address, config.buffer_bytes);
+        let agents = config.agents.map(listen).transpose()?;
         let waker = Waker::new()?;
         let next_check = Instant::now() + CHECK_EVERY;
-        Ok(Self { config: config.clone(), wires, waker, lookup, next_check })
+        Ok(Self { config: config.clone(), wires, agents, waker, lookup, next_check })
     }
 
     /// Waits up to `timeout_ms` for frames and hands each of them to `handle`. Returns early when
@@ -168,12 +178,16 @@ impl Live {
         for wire in &mut self.wires {
             wire.take_turn(handle, &mut report);
         }
+        if let Some(agents) = &mut self.agents {
+            report.frames += agents.take_turn(handle);
+        }
         let now = Instant::now();
         if now >= self.next_check {
             self.next_check = now + CHECK_EVERY;
             for wire in &mut self.wires {
                 wire.check(now, &self.config, &self.lookup, &mut report);
             }
+            report.agents_dropped = self.agents.as_mut().map_or(0, Agents::check);
         }
         Ok(report)
     }
@@ -182,6 +196,7 @@ impl Live {
     fn wait(&mut self, longest: Duration, report: &mut PollReport) -> Result<(), CaptureError> {
         let until_check = self.next_check.saturating_duration_since(Instant::now());
         let busy = self.wires.iter().filter_map(Wire::handle).any(|handle| handle.ready);
+        let busy = busy || self.agents.as_ref().is_some_and(Agents::is_busy);
         let timeout = if busy { Duration::ZERO } else { longest.min(until_check) };
         // Less than ten thousand seconds, so both fields fit.
         let timeout = Timespec {
@@ -191,6 +206,7 @@ impl Live {
         let handles = self.wires.iter().filter_map(Wire::handle);
         let mut fds = vec![PollFd::new(&self.waker.alarm, PollFlags::IN)];
         fds.extend(handles.map(|handle| PollFd::new(&handle.capture, PollFlags::IN)));
+        fds.extend(self.agents.iter().flat_map(Agents::poll_fds));
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(()),
@@ -201,9 +217,13 @@ impl Live {
             self.waker.reset();
             report.woken = true;
         }
-        for (handle, events) in self.wires.iter_mut().filter_map(Wire::handle_mut).zip(events) {
+        for handle in self.wires.iter_mut().filter_map(Wire::handle_mut) {
+            let events = events.next().unwrap_or(PollFlags::empty());
             handle.ready |= !events.is_empty();
             handle.failing = events.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+        }
+        if let Some(agents) = &mut self.agents {
+            agents.note(events);
         }
         Ok(())
     }
@@ -217,6 +237,18 @@ impl Live {
     /// Kernel counters of each interface since the start, as of the last second.
     pub fn kernel_counts(&self) -> impl Iterator<Item = (&str, KernelCounts)> {
         self.wires.iter().map(|wire| (wire.name.as_str(), wire.kernel))
+    }
+
+    /// What capture agents sent so far, and how many are connected.
+    #[must_use]
+    pub fn agents(&self) -> Option<(AgentCounts, usize)> {
+        self.agents.as_ref().map(|agents| (agents.counts(), agents.connected()))
+    }
+
+    /// Where capture agents reach us.
+    #[must_use]
+    pub fn agents_address(&self) -> Option<SocketAddr> {
+        self.agents.as_ref().and_then(|agents| agents.address().ok())
     }
 
     /// Interfaces that are being captured on at present.

@@ -1,9 +1,11 @@
-//! Where frames come from: capture files (flat out or paced) and live interfaces.
+//! Where frames come from: capture files (flat out or paced), live interfaces, capture agents.
 //!
 //! Law: a source yields whole frames in the order it has them, and every trouble is one
 //! [`CaptureError`] whose text names the file or interface, the place, and what to do about it.
 //! A broken *packet* is not trouble here: frames are handed on as they are.
 
+#[cfg(feature = "live")]
+pub mod agents;
 pub mod file;
 #[cfg(feature = "live")]
 pub mod filter;
@@ -139,7 +141,9 @@ pub enum CaptureError {
         reason: String,
     },
     /// No interface to capture from was configured.
-    #[error("no interface to capture from is configured: there are {existing}")]
+    #[error(
+        "no interface to capture from is configured, and no capture.hep_listen: there are {existing}"
+    )]
     NoInterface {
         /// The names that would work.
         existing: String,
@@ -174,6 +178,16 @@ pub enum CaptureError {
         name: String,
         /// libpcap's words.
         reason: String,
+    },
+    /// The address for capture agents cannot be used.
+    #[error(
+        "cannot listen on {address} for capture agents: {source}; give another capture.hep_listen"
+    )]
+    Listen {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// The operating system's reason.
+        source: io::Error,
     },
     /// The wait for frames itself failed.
     #[error("cannot wait for frames")]

@@ -75,6 +75,8 @@ pub(super) fn link_number(link: LinkType) -> u16 {
         LinkType::Loop => 108,
         LinkType::LinuxSll => 113,
         LinkType::LinuxSll2 => 276,
+        // It has none: the first of those left to users.
+        LinkType::Hep => 147,
         LinkType::Other(number) => number,
     }
 }

@@ -9,6 +9,7 @@ use orkbase::{
         policy::{IpRange, NumberPattern},
     },
     config::{Value, is_log_level},
+    packet::hep::HepKey,
     signal::Format,
 };
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
@@ -35,13 +36,22 @@ pub(super) struct Wrong {
     entry: Option<String>,
     /// What can be.
     remedy: String,
+    /// The value is nobody's business.
+    secret: bool,
 }
 
 impl Wrong {
+    /// Where it stands; an argument has the value in it.
+    pub(super) fn place<'a>(&self, place: &'a str) -> &'a str {
+        let argument = self.secret && place.starts_with("--set ");
+        if argument { place.split('=').next().unwrap_or_default() } else { place }
+    }
+
     /// In words.
     pub(super) fn of(&self, key: &str, value: &Value) -> String {
         let remedy = &self.remedy;
         match &self.entry {
+            _ if self.secret => format!("{key} is not valid; give {remedy}"),
             Some(entry) => format!("{key}: the entry {entry} is not valid; give {remedy}"),
             None => format!("{key} = {value} is not valid; give {remedy}"),
         }
@@ -49,7 +59,7 @@ impl Wrong {
 }
 
 fn wrong(remedy: impl Into<String>) -> Wrong {
-    Wrong { entry: None, remedy: remedy.into() }
+    Wrong { entry: None, remedy: remedy.into(), secret: false }
 }
 
 /// Writes the reader's value into the field, the key being the path in the file.
@@ -70,6 +80,14 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "capture.snaplen" => capture.snaplen = |value| whole(value, 96..=262_144);
     "capture.buffer_mib" => capture.buffer_mib = |value| whole(value, 1..=2_047);
     "capture.promiscuous" => capture.promiscuous = truth;
+    "capture.vxlan_ports" => capture.ports.vxlan = ports;
+    "capture.geneve_ports" => capture.ports.geneve = ports;
+    "capture.gtp_ports" => capture.ports.gtp_u = ports;
+    "capture.tzsp_ports" => capture.ports.tzsp = ports;
+    "capture.oreka_ports" => capture.ports.oreka = ports;
+    "capture.hep_ports" => capture.ports.hep = ports;
+    "capture.hep_listen" => capture.hep_listen = |value| address(value, "\"0.0.0.0:9060\"", "to listen nowhere");
+    "capture.hep_key" => capture.hep_key = hep_key;
 
     "calls.record_all" => calls.record_all = truth;
     "calls.rtp_timeout_s" => calls.rtp_timeout_ms = seconds;
@@ -228,6 +246,7 @@ fn entries<T>(
         read(&text).ok_or_else(|| Wrong {
             entry: Some(Value::Text(text).to_string()),
             remedy: remedy.to_owned(),
+            secret: false,
         })
     };
     list.into_iter().map(entry).collect()
@@ -240,6 +259,7 @@ fn once(entries: &[String], same: fn(&str) -> String, what: &str) -> Result<(), 
         Some(twice) => Err(Wrong {
             entry: Some(Value::Text(twice.clone()).to_string()),
             remedy: format!("it once only, {what} twice otherwise"),
+            secret: false,
         }),
         None => Ok(()),
     }
@@ -347,15 +367,30 @@ fn urls(value: &Value) -> Result<Vec<String>, Wrong> {
 }
 
 fn door(value: &Value) -> Result<Option<SocketAddr>, Wrong> {
+    address(value, "\"127.0.0.1:59140\" or \"[::]:59140\"", "to close the door")
+}
+
+/// An address, or none for the empty text, which means what `none` says.
+fn address(value: &Value, example: &str, none: &str) -> Result<Option<SocketAddr>, Wrong> {
     match value.text() {
         Some("") => Ok(None),
         text => text.and_then(|text| text.parse().ok()).map(Some).ok_or_else(|| {
-            wrong(
-                "an IP address and a port, such as \"127.0.0.1:59140\" or \"[::]:59140\", \
-                 or \"\" to close the door",
-            )
+            wrong(format!("an IP address and a port, such as {example}, or \"\" {none}"))
         }),
     }
+}
+
+fn ports(value: &Value) -> Result<Vec<u16>, Wrong> {
+    entries(value, "a port, 1 to 65535", |text| text.parse().ok().filter(|port| *port > 0))
+}
+
+/// Never repeated in a mistake.
+fn hep_key(value: &Value) -> Result<HepKey, Wrong> {
+    let read = |text: &str| text.is_empty() || line(text).is_some();
+    value.text().filter(|text| read(text)).map(HepKey::new).ok_or_else(|| Wrong {
+        secret: true,
+        ..wrong("a text in quotes, at most 255 bytes, or \"\" to ask for none")
+    })
 }
 
 fn level(value: &Value) -> Result<String, Wrong> {

@@ -7,8 +7,12 @@ use super::{
     Config, Mistake, Mistakes,
     keys::{KEYS, Setter, mapping},
 };
-use orkbase::config::{Schema, Written};
+use orkbase::{
+    config::{Schema, Written},
+    packet::ports::TunnelPorts,
+};
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs, io,
     net::SocketAddr,
@@ -105,12 +109,10 @@ fn read_party_map(config: &mut Config) -> Result<(), String> {
 fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
     let mut config = Config::default();
     for Written { key, value, place } in written {
-        let done = match setter(key) {
-            Some(set) => set(&mut config, value).map_err(|wrong| wrong.of(key, value)),
-            None => Err(format!("there is no setting `{key}`")),
-        };
-        if let Err(what) = done {
-            mistakes.add(place, what);
+        match setter(key).map(|set| set(&mut config, value)) {
+            Some(Ok(())) => {}
+            Some(Err(wrong)) => mistakes.add(wrong.place(place), wrong.of(key, value)),
+            None => mistakes.add(place, format!("there is no setting `{key}`")),
         }
     }
     if let (Some(command), Some(events)) = (config.doors.command, config.doors.events)
@@ -126,7 +128,31 @@ fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
             ),
         );
     }
+    if let Some((port, [one, other])) = ambiguous(&config.capture.ports) {
+        let names = |setting: &&Written| [one, other].contains(&setting.key.as_str());
+        let place = written.iter().rfind(names).map_or(other, |setting| setting.place.as_str());
+        let what = format!("{one} and {other} both have {port}; take it out of one of them");
+        mistakes.add(place, what);
+    }
     config
+}
+
+/// A port that two lists have: which of them would count?
+fn ambiguous(ports: &TunnelPorts) -> Option<(u16, [&'static str; 2])> {
+    let lists = [
+        ("capture.vxlan_ports", &ports.vxlan),
+        ("capture.geneve_ports", &ports.geneve),
+        ("capture.gtp_ports", &ports.gtp_u),
+        ("capture.tzsp_ports", &ports.tzsp),
+        ("capture.oreka_ports", &ports.oreka),
+        ("capture.hep_ports", &ports.hep),
+    ];
+    let mut seen = BTreeMap::new();
+    let mut all = lists.iter().flat_map(|(name, list)| list.iter().map(|port| (*port, *name)));
+    all.find_map(|(port, name)| {
+        let first = *seen.entry(port).or_insert(name);
+        (first != name).then_some((port, [first, name]))
+    })
 }
 
 fn setter(key: &str) -> Option<Setter> {

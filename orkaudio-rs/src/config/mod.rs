@@ -8,7 +8,10 @@ mod tests;
 pub use load::{DEFAULT_FILE, Sources, load};
 pub use orkbase::config::{Mistake, Mistakes};
 
-use orkbase::call::{naming::DEFAULT_PATTERN, policy::PartyRules, settings::Settings};
+use orkbase::{
+    call::{naming::DEFAULT_PATTERN, policy::PartyRules, settings::Settings},
+    packet::{hep::HepKey, ports::TunnelPorts},
+};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// The configuration of a recorder.
@@ -43,6 +46,12 @@ pub struct Capture {
     pub buffer_mib: u32,
     /// Put interfaces into promiscuous mode.
     pub promiscuous: bool,
+    /// UDP ports of tunnels and of capture agents.
+    pub ports: TunnelPorts,
+    /// Where capture agents may send HEP to; `None` is nowhere.
+    pub hep_listen: Option<SocketAddr>,
+    /// What every HEP packet must show.
+    pub hep_key: HepKey,
 }
 
 /// `[tapes]`: what is written, and where.
@@ -104,6 +113,9 @@ impl Default for Config {
                 snaplen: 65_535,
                 buffer_mib: 64,
                 promiscuous: true,
+                ports: TunnelPorts::default(),
+                hep_listen: None,
+                hep_key: HepKey::default(),
             },
             calls: Settings { parties: PartyRules::default(), ..Settings::default() },
             party_map_file: PathBuf::new(),

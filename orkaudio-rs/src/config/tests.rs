@@ -72,6 +72,14 @@ fn every_key_sets_its_own_field() {
         snaplen = 96
         buffer_mib = 2047
         promiscuous = false
+        vxlan_ports = [1]
+        geneve_ports = [2]
+        gtp_ports = [3]
+        tzsp_ports = [4, "5"]
+        oreka_ports = []
+        hep_ports = [7, 65535]
+        hep_listen = "[::]:9060"
+        hep_key = "k"
         [calls]
         record_all = false
         rtp_timeout_s = 1
@@ -139,6 +147,16 @@ fn every_key_sets_its_own_field() {
             snaplen: 96,
             buffer_mib: 2047,
             promiscuous: false,
+            ports: TunnelPorts {
+                vxlan: vec![1],
+                geneve: vec![2],
+                gtp_u: vec![3],
+                tzsp: vec![4, 5],
+                oreka: Vec::new(),
+                hep: vec![7, 65_535],
+            },
+            hep_listen: "[::]:9060".parse().ok(),
+            hep_key: HepKey::new("k"),
         },
         calls: Settings {
             record_all: false,
@@ -328,6 +346,23 @@ command = "localhost:59140"
         assert!(told.lines().any(|line| line.starts_with(&want)), "no {want:?} in:\n{told}");
     }
     assert_eq!(told.lines().count(), want.len(), "{told}");
+}
+
+#[test]
+fn a_key_is_never_repeated_and_a_port_has_one_meaning() {
+    let told = file("[capture]\nhep_key = 123454321\nhep_listen = \"9060\"").unwrap_err();
+    assert!(told.contains("orkaudio.toml:2: capture.hep_key is not valid; give a text"), "{told}");
+    assert!(
+        told.contains(":3: capture.hep_listen = \"9060\" is not valid") && !told.contains("12345")
+    );
+    let told = set(&["capture.hep_key= secret"]).unwrap_err();
+    assert!(!told.contains("secret"), "{told}");
+    let told = file("[capture]\nvxlan_ports = [9060]\ntzsp_ports = [0]").unwrap_err();
+    let want = ":2: capture.vxlan_ports and capture.hep_ports both have 9060; take it out of one";
+    assert!(told.contains(want), "{told}");
+    assert!(told.contains(":3: capture.tzsp_ports: the entry \"0\" is not valid; give a port"));
+    let config = set(&["capture.vxlan_ports=9060", "capture.hep_ports=", "capture.hep_key=a b"]);
+    assert_eq!(config.unwrap().capture.hep_key, HepKey::new("a b"));
 }
 
 #[test]

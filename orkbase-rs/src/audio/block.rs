@@ -90,6 +90,19 @@ pub fn append(bytes: &mut Vec<u8>, record: &Record<'_>) {
     bytes.extend_from_slice(payload);
 }
 
+/// Moves every record by so many ticks.
+pub fn shift(bytes: &mut [u8], by: i64) {
+    let mut rest = bytes;
+    while let Some((header, after)) = rest.split_first_chunk_mut::<RECORD_HEADER>() {
+        let [_, _, l0, l1, _, _, _, _, tick @ ..] = header;
+        let moved = i64::from_le_bytes(*tick).saturating_add(by);
+        *tick = moved.to_le_bytes();
+        let length = usize::from(u16::from_le_bytes([*l0, *l1]));
+        let Some((_, next)) = after.split_at_mut_checked(length) else { return };
+        rest = next;
+    }
+}
+
 /// Walks the records of a block; stops at the first that is cut short.
 #[derive(Clone, Debug)]
 pub struct Records<'a>(&'a [u8]);
@@ -151,6 +164,9 @@ mod tests {
         append(&mut bytes, &one);
         append(&mut bytes, &two);
         assert_eq!(Records::new(&bytes).collect::<Vec<_>>(), [one, two]);
+        shift(&mut bytes, 20);
+        let moved = [Record { tick: 8, ..one }, Record { tick: 980, ..two }];
+        assert_eq!(Records::new(&bytes).collect::<Vec<_>>(), moved);
         bytes.pop();
         assert_eq!(Records::new(&bytes).count(), 1);
     }

@@ -2,7 +2,8 @@
 //!
 //! Law: payloads are decoded in the order in which they were sent, whatever the order of arrival. A
 //! hole is waited for as long as a packet may be late; then it is concealed where it is
-//! short, and stays silent where it is long. Where one block ends and the next begins changes nothing.
+//! short, and stays silent where it is long. The first payload is waited with as well: one that it
+//! overtook may belong before it. Where one block ends and the next begins changes nothing.
 
 use super::{
     block::{News, Record},
@@ -57,6 +58,8 @@ pub struct Leg {
     slots: Vec<Slot>,
     current: Option<u8>,
     next: Option<u32>,
+    /// Nothing was decoded since order began anew: what comes may belong before what came.
+    fresh: bool,
     waiting: Vec<Waiting>,
     /// End of what was decoded last, in ticks.
     end: i64,
@@ -93,6 +96,7 @@ impl Leg {
             slots: Vec::new(),
             current: None,
             next: None,
+            fresh: false,
             waiting: Vec::new(),
             end: i64::MIN,
             end_sample: i64::MIN,
@@ -137,6 +141,14 @@ impl Leg {
             self.give_up_all(put);
             self.end_run(put);
             self.next = Some(record.order);
+            self.fresh = true;
+        }
+        if self.fresh {
+            self.wait(record);
+            if self.waiting.len() > WAITING {
+                self.give_up_first(put);
+            }
+            return;
         }
         let ahead = self.next.map_or(0, |next| record.order.wrapping_sub(next).cast_signed());
         match ahead {
@@ -164,9 +176,8 @@ impl Leg {
             payload: record.payload.to_vec(),
         };
         let next = self.next.unwrap_or(record.order);
-        let place = self
-            .waiting
-            .partition_point(|w| w.order.wrapping_sub(next) < record.order.wrapping_sub(next));
+        let distance = |order: u32| order.wrapping_sub(next).cast_signed();
+        let place = self.waiting.partition_point(|w| distance(w.order) < distance(record.order));
         if self.waiting.get(place).is_none_or(|w| w.order != record.order) {
             self.waiting.insert(place, waiting);
         }
@@ -204,7 +215,8 @@ impl Leg {
         let Some(first) = self.waiting.first() else { return };
         let (tick, order) = (first.tick, first.order);
         let hole = tick.saturating_sub(self.end);
-        if self.conceal && self.end > i64::MIN && hole > 0 && !first.void {
+        let begins = std::mem::take(&mut self.fresh);
+        if self.conceal && !begins && self.end > i64::MIN && hole > 0 && !first.void {
             let payload = self.waiting.first_mut().map(|w| std::mem::take(&mut w.payload));
             let payload = payload.unwrap_or_default();
             self.conceal(hole.min(CONCEAL), hole <= CONCEAL, &payload, put);

@@ -11,8 +11,12 @@ use std::{
     net::SocketAddr,
 };
 
-/// Packets kept of one flow: two seconds of 20 ms packets.
-pub const KEPT_PACKETS: usize = 100;
+/// How long packets are kept, in milliseconds.
+const KEPT_MS: u64 = 2_000;
+/// Packets kept of one flow: two seconds of 10 ms packets, or of 20 ms ones that a mirror doubles.
+pub const KEPT_PACKETS: usize = 200;
+/// A copy of a packet comes within so many others.
+const COPY_WITHIN: usize = 16;
 /// Bytes kept over all flows.
 const KEPT_BYTES: usize = 16 << 20;
 /// A flow that pauses longer than this begins anew, in milliseconds.
@@ -127,8 +131,13 @@ impl Candidates {
         let Some(known) = self.flows.get_mut(&flow) else { return 0 };
         known.sequence = rtp.sequence;
         known.last = at;
-        known.count += 1;
-        if known.kept.len() >= KEPT_PACKETS
+        // What a mirror repeats is kept, to be counted by the call, but is no further packet.
+        let number = rtp.sequence.to_be_bytes();
+        let is_copy = |kept: &Kept| kept.bytes.get(2..4).is_some_and(|same| *same == number);
+        let copy = known.kept.iter().rev().take(COPY_WITHIN).any(is_copy);
+        known.count += u32::from(!copy);
+        let too_old = |kept: &Kept| at.millis_since(kept.at) > KEPT_MS;
+        while (known.kept.len() >= KEPT_PACKETS || known.kept.front().is_some_and(too_old))
             && let Some(oldest) = known.kept.pop_front()
         {
             known.bytes -= oldest.bytes.len();
@@ -170,6 +179,12 @@ impl Candidates {
         self.dropped += u64::try_from(dropped).unwrap_or(0);
     }
 
+    /// When the first packet kept of a flow came.
+    #[must_use]
+    pub fn first(&self, flow: FlowId) -> Option<Timestamp> {
+        self.flows.get(&flow)?.kept.front().map(|packet| packet.at)
+    }
+
     /// Stops watching a flow; what was kept of it comes back in order.
     pub fn take(&mut self, flow: FlowId) -> VecDeque<Kept> {
         let Some(known) = self.flows.remove(&flow) else { return VecDeque::new() };
@@ -184,12 +199,6 @@ impl Candidates {
             }
         }
         known.kept
-    }
-
-    /// When the first packet that is kept of a flow came.
-    #[must_use]
-    pub fn first(&self, flow: FlowId) -> Option<Timestamp> {
-        self.flows.get(&flow)?.kept.front().map(|packet| packet.at)
     }
 
     /// What is watched, oldest first.
@@ -236,19 +245,32 @@ mod tests {
         let mut candidates = Candidates::new(2);
         let flow =
             |n: u16| FlowId::new(([10, 0, 0, 1], 4000 + n).into(), ([10, 0, 0, 2], 5000).into());
-        for n in 0..150u16 {
+        for n in 0..250u16 {
             candidates.watch(Timestamp(u64::from(n)), flow(1), &rtp(n), &n.to_be_bytes());
         }
         assert_eq!(candidates.watch(Timestamp(1), flow(2), &rtp(9), b"x"), 1);
         assert_eq!(candidates.watch(Timestamp(1), flow(2), &rtp(5000), b"x"), 1);
         assert_eq!(candidates.touching(([10, 0, 0, 2], 5000).into()).len(), 2);
         let strays = candidates.strays();
-        assert_eq!((strays.len(), strays[0].packets, strays[1].packets), (2, 150, 1));
+        assert_eq!((strays.len(), strays[0].packets, strays[1].packets), (2, 250, 1));
         let kept = candidates.take(flow(1));
         assert_eq!(
             (kept.len(), kept[0].bytes.as_slice()),
             (KEPT_PACKETS, &50u16.to_be_bytes()[..])
         );
+        let late = |ms: u64| Timestamp(ms * 1_000_000);
+        for n in 0..50u16 {
+            let at = late(u64::from(n) * 100);
+            let count =
+                candidates.watch(at, flow(1), &rtp(n), &[0x80, 0, 0, u8::try_from(n).unwrap()]);
+            assert_eq!(count, u32::from(n) + 1);
+            // Its copy counts for nothing.
+            let again =
+                candidates.watch(at, flow(1), &rtp(n), &[0x80, 0, 0, u8::try_from(n).unwrap()]);
+            assert_eq!(again, count);
+        }
+        let kept = candidates.take(flow(1));
+        assert_eq!((kept.len(), kept[0].at), (42, late(2_900)), "two seconds");
         for n in 3..10 {
             candidates.watch(Timestamp(1), flow(n), &rtp(1), b"y");
         }

@@ -13,7 +13,11 @@ use super::{
 };
 use crate::{
     message::tag::{AddTagMessage, DTMF_DIGIT},
-    rtp::{dtmf::Key, packet::RtpPacket},
+    rtp::{
+        dtmf::Key,
+        packet::RtpPacket,
+        timeline::{millis_from_ticks, ticks_from_nanos},
+    },
     signal::Signal,
     time::Timestamp,
 };
@@ -98,7 +102,7 @@ impl Switchboard {
         let role = call.dialog.role_of(signal);
         let Some(key) = Key::read(digit) else { return };
         if call.presses.is_new_info(role, number) {
-            self.press(slot, Press { at, role, key, means: Means::Info });
+            self.press(slot, Press { at, role, key, means: Means::Info }, None);
         }
     }
 
@@ -127,7 +131,9 @@ impl Switchboard {
         let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
         let role = stream.role;
         let is_key = |name: &str| name.eq_ignore_ascii_case("telephone-event");
-        let named = stream.codec(rtp.payload_type).is_some_and(|codec| is_key(&codec.name));
+        let codec = stream.codec(rtp.payload_type);
+        let named = codec.is_some_and(|codec| is_key(&codec.name));
+        let one_clock = codec.is_some_and(|c| c.clock_rate == stream.timeline.clock_rate());
         // Without its keys an encrypted event reads as any other.
         let locked = call.dialog.is_encrypted(role) && stream.srtp.is_none();
         if !named || locked {
@@ -135,11 +141,15 @@ impl Switchboard {
         }
         let detector = stream.dtmf.get_or_insert_default();
         if let Some(key) = detector.handle_packet(rtp.payload, rtp.timestamp, rtp.marker) {
-            self.press(owner.call, Press { at, role, key, means: Means::Event });
+            // It was pressed when its timestamp says, whichever of its packets came first.
+            let now = ticks_from_nanos(at.nanos_since(call.epoch.unwrap_or(at)));
+            let tick = stream.timeline.peek(rtp.timestamp, now).filter(|_| one_clock);
+            self.press(owner.call, Press { at, role, key, means: Means::Event }, tick);
         }
     }
 
-    fn press(&mut self, slot: CallSlot, press: Press) {
+    /// `tick`: when, on the call's timeline, where that is known better than by the packet's arrival.
+    fn press(&mut self, slot: CallSlot, press: Press, tick: Option<i64>) {
         let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return };
         if !call.presses.is_new(press) {
             return;
@@ -157,7 +167,9 @@ impl Switchboard {
         // A burst of INFO comes within a millisecond: offsets tell the order, and tags of the same
         // offset and text are one to a tracker.
         let earliest = recording.digits.last().map_or(0, |last| last.offset_ms + 1);
-        let offset_ms = press.at.millis_since(recording.start).max(earliest);
+        let arrived = press.at.millis_since(recording.begin);
+        let offset_ms = tick.map_or(arrived, |tick| millis_from_ticks(tick - recording.start_tick));
+        let offset_ms = offset_ms.max(earliest);
         recording.digits.push(Digit { side, key: press.key, offset_ms });
         self.counters.digits += 1;
         let message = AddTagMessage {

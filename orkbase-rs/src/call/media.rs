@@ -29,6 +29,8 @@ use crate::{
 };
 use std::net::SocketAddr;
 
+/// The ticks of a call count from so long before its first packet, in ms: none is negative.
+const EPOCH_MS: u64 = 10_000;
 /// Another stream of the same party may be heard once the one before was silent this long, in ms.
 const YIELD_MS: u64 = 200;
 
@@ -91,6 +93,10 @@ impl Switchboard {
         }
         let flow = FlowId::new(source, destination);
         if let Some((slot, role)) = self.owner_of(flow) {
+            if self.tails.has(at, flow, rtp.ssrc, rtp.sequence) {
+                self.counters.rtp_unwanted += 1;
+                return;
+            }
             self.bind(at, flow, slot, role, &rtp);
             return;
         }
@@ -199,6 +205,10 @@ impl Switchboard {
     #[cold]
     fn other_ssrc(&mut self, at: Timestamp, flow: FlowId, rtp: &RtpPacket<'_>) {
         let Some(owner) = self.flows.owner(flow) else { return };
+        if self.tails.has(at, flow, rtp.ssrc, rtp.sequence) {
+            self.counters.rtp_unwanted += 1;
+            return;
+        }
         let known_role = self
             .call(owner.call)
             .and_then(|call| call.streams.get(usize::from(owner.stream)))
@@ -329,26 +339,35 @@ impl Switchboard {
                 return self.place_redundant(at, owner, rtp, extended, arrival);
             }
             Meaning::Event => {
-                self.void(owner, extended, now);
+                self.void(owner, extended, arrival, now);
                 return self.handle_event(at, owner, rtp);
             }
-            Meaning::Foreign | Meaning::Unknown => return self.void(owner, extended, now),
+            Meaning::Foreign | Meaning::Unknown => return self.void(owner, extended, arrival, now),
         };
         if arrival == Arrival::Restart {
             stream.jitter.restart();
         }
         stream.jitter.note(at.0, rtp.timestamp);
         let tick = match arrival {
-            Arrival::Next | Arrival::Ahead => stream.timeline.place(rtp.timestamp, now),
+            Arrival::Next | Arrival::Ahead => {
+                stream.timeline.place(rtp.timestamp, now, || stream.sequence.is_settled())
+            }
             Arrival::Restart => {
                 stream.timeline.unanchor();
                 stream.anew = true;
-                stream.timeline.place(rtp.timestamp, now)
+                let tick = stream.timeline.place(rtp.timestamp, now, || true);
+                if tick < recording.start_tick && !recording.begin_at(tick, self.now) {
+                    stream.late += 1;
+                    self.counters.rtp_late += 1;
+                    return;
+                }
+                tick
             }
             Arrival::Behind => {
                 let tick = stream.timeline.place_behind(rtp.timestamp);
-                // What belongs before the tape begins cannot be placed either.
-                if tick < now - late_ticks || tick < recording.start_tick {
+                if tick < now - late_ticks
+                    || tick < recording.start_tick && !recording.begin_at(tick, self.now)
+                {
                     stream.late += 1;
                     self.counters.rtp_late += 1;
                     return;
@@ -365,6 +384,7 @@ impl Switchboard {
         let first = stream.end == i64::MIN;
         match arrival {
             Arrival::Next | Arrival::Ahead if first => {}
+            Arrival::Next if slot.is_some() => stream.frame = length,
             Arrival::Next => {
                 let frame = tick - (stream.end - stream.frame);
                 if frame > 0 && frame <= TICKS_PER_SEC / 4 {
@@ -375,10 +395,13 @@ impl Switchboard {
                 stream.gaps += 1;
                 let missing = extended.saturating_sub(stream.highest + 1);
                 stream.longest_gap = stream.longest_gap.max(missing);
-                stream.gap += (tick - stream.end).max(0);
+                // A pause is not missing, even if a packet behind it came early.
+                let packets = i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame);
+                stream.gap += packets.min(tick - stream.end).max(0);
             }
             Arrival::Behind => stream.gap = (stream.gap - length).max(0),
-            Arrival::Restart | Arrival::Ancient | Arrival::Duplicate => {}
+            Arrival::Restart => stream.frame = length,
+            Arrival::Ancient | Arrival::Duplicate => {}
         }
         stream.end = stream.end.max(tick + length);
         stream.highest = stream.highest.max(extended);
@@ -414,9 +437,18 @@ impl Switchboard {
 
     /// A packet that is not audio: the order advances, nothing is heard.
     #[cold]
-    fn void(&mut self, owner: FlowOwner, extended: u64, now: i64) {
+    fn void(&mut self, owner: FlowOwner, extended: u64, arrival: Arrival, now: i64) {
         let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
         let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
+        match arrival {
+            Arrival::Ahead => {
+                let missing = extended.saturating_sub(stream.highest + 1);
+                stream.gap += i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame);
+            }
+            Arrival::Behind => stream.gap = (stream.gap - stream.frame).max(0),
+            Arrival::Next | Arrival::Restart | Arrival::Ancient | Arrival::Duplicate => {}
+        }
+        stream.highest = stream.highest.max(extended);
         let Some(recording) = call.recording.as_mut() else { return };
         let record = Record {
             leg: stream.leg,
@@ -498,7 +530,8 @@ impl Switchboard {
             self.counters.rtp_unwanted += 1;
             return false;
         }
-        let epoch = *call.epoch.get_or_insert(at);
+        // Packets that were kept until their call was known may be older than this one.
+        let epoch = *call.epoch.get_or_insert(at.minus_millis(EPOCH_MS));
         if call.recording.is_none() {
             let is_event =
                 call.streams.get(index).is_some_and(|stream| stream.meaning == Meaning::Event);
@@ -522,24 +555,25 @@ impl Switchboard {
             return false;
         }
         introduce(stream, recording);
+        if matches!(call.dialog.progress, Progress::Ended { .. }) {
+            // Each packet is asked anew whether it is still in time.
+            stream.payload_type = u8::MAX;
+        }
         true
     }
 
-    /// An endpoint was announced: flows that were only watched so far may be its media.
-    pub(super) fn adopt_candidates(&mut self, address: SocketAddr) {
-        let flows = self.candidates.touching(address);
-        self.adopt_flows(flows);
-    }
-
-    /// Takes in what was kept of these flows, as far as they belong to calls, in order of time: a
-    /// tape begins with its first packet.
-    fn adopt_flows(&mut self, flows: Vec<FlowId>) {
+    /// Endpoints were announced: flows that were only watched so far may be its media.
+    pub(super) fn adopt_candidates(&mut self, addresses: &[SocketAddr]) {
         let mut kept = Vec::new();
-        for flow in flows {
-            if self.owner_of(flow).is_some() {
-                kept.extend(self.candidates.take(flow).into_iter().map(|packet| (flow, packet)));
+        for address in addresses {
+            for flow in self.candidates.touching(*address) {
+                if self.owner_of(flow).is_some() {
+                    let packets = self.candidates.take(flow).into_iter();
+                    kept.extend(packets.map(|packet| (flow, packet)));
+                }
             }
         }
+        // As they came: the tape begins with the first.
         kept.sort_by_key(|(_, packet)| packet.at);
         for (flow, packet) in kept {
             self.replay(packet.at, flow, &packet.bytes);
@@ -547,6 +581,15 @@ impl Switchboard {
     }
 
     fn replay(&mut self, at: Timestamp, flow: FlowId, bytes: &[u8]) {
+        let now = self.now;
+        let call = self.owner_of(flow).and_then(|(slot, _)| self.call_mut(slot));
+        if let Some(recording) = call.and_then(|call| call.recording.as_mut())
+            && at < recording.begin
+            && !recording.may_begin_earlier(now)
+        {
+            self.counters.rtp_late += 1;
+            return;
+        }
         if let Some(owner) = self.flows.owner(flow) {
             self.known_flow(at, flow, owner, bytes);
         } else if let Ok(rtp) = RtpPacket::decode(bytes)
@@ -574,9 +617,7 @@ impl Switchboard {
                 call.dialog.announced.push(known);
             }
         }
-        // The other direction is likely to be watched too.
-        let back = FlowId::new(flow.destination(), flow.source());
-        self.adopt_flows(vec![flow, back]);
+        self.adopt_candidates(&[flow.source(), flow.destination()]);
     }
 }
 

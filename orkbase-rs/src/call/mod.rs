@@ -24,4 +24,5 @@ mod signalling;
 pub mod story;
 pub mod stream;
 pub mod switchboard;
+pub mod tails;
 mod taping;

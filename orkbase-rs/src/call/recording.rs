@@ -8,12 +8,18 @@ use crate::{
     audio::block::{self, BLOCK_BYTES, Block, News, RECORD_HEADER, Record},
     ids::{OrkUid, TrackingId},
     message::tape::{KeepSide, Stage, TapeMessage},
+    rtp::timeline::TICKS_PER_SAMPLE_8K,
     time::Timestamp,
 };
 use std::collections::BTreeMap;
 
 /// Marks kept of one tape; a call that is held more often is a test.
 const MAX_MARKS: usize = 500;
+/// A packet from before the first may come so long after it, in ms; less than a block lasts, so that
+/// it does not matter when blocks end.
+const BEGINNING_MS: u64 = 500;
+/// A sample of 8 kHz audio.
+const NANOS_PER_SAMPLE_8K: u64 = 125_000;
 
 /// One tape being made.
 #[derive(Debug)]
@@ -26,8 +32,10 @@ pub struct Recording {
     pub orkuid: OrkUid,
     /// Path below the audio folder, without extension.
     pub path: String,
-    /// Capture time of its first packet.
+    /// Capture time of the packet that began it: what messages say.
     pub start: Timestamp,
+    /// Capture time of its first sample; before `start` when a packet was overtaken by that one.
+    pub begin: Timestamp,
     /// The same on the call's timeline, in ticks.
     pub start_tick: i64,
     /// End of its newest audio on the call's timeline, in ticks.
@@ -54,6 +62,8 @@ pub struct Recording {
     pub news: Vec<News>,
     /// When the first of them came, in ticks of the call.
     pub block_since: i64,
+    /// A block of it was handed over.
+    pub handed_over: bool,
 }
 
 impl Recording {
@@ -73,12 +83,36 @@ impl Recording {
     /// Notes that something happened.
     pub fn mark(&mut self, at: Timestamp, what: MarkKind) {
         if self.marks.len() < MAX_MARKS {
-            self.marks.push(Mark { offset_ms: at.millis_since(self.start), what });
+            self.marks.push(Mark { offset_ms: at.millis_since(self.begin), what });
         }
+    }
+
+    /// Whether the beginning can still be moved at `now`: the tape is young, and nothing of it has
+    /// been handed over.
+    #[must_use]
+    pub const fn may_begin_earlier(&self, now: Timestamp) -> bool {
+        !self.handed_over && now.millis_since(self.start) <= BEGINNING_MS
+    }
+
+    /// Lets the tape begin at `tick`, which lies before its beginning so far; false when it is too
+    /// late for that.
+    #[cold]
+    pub fn begin_at(&mut self, tick: i64, now: Timestamp) -> bool {
+        if !self.may_begin_earlier(now) {
+            return false;
+        }
+        let tick = tick - tick.rem_euclid(TICKS_PER_SAMPLE_8K);
+        let earlier = self.start_tick - tick;
+        block::shift(&mut self.bytes, earlier);
+        self.start_tick = tick;
+        let nanos = u64::try_from(earlier / TICKS_PER_SAMPLE_8K).unwrap_or(0) * NANOS_PER_SAMPLE_8K;
+        self.begin = Timestamp(self.begin.0.saturating_sub(nanos));
+        true
     }
 
     /// Takes out what has gathered; `empty` takes its place. `now` is in ticks of the call.
     pub fn take_block(&mut self, now: i64, empty: Vec<u8>) -> Block {
+        self.handed_over = true;
         Block {
             tape: self.tape,
             news: std::mem::take(&mut self.news),

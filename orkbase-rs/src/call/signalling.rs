@@ -52,7 +52,12 @@ impl Switchboard {
             Fact::Cancelled => {
                 self.counters.calls_failed += u64::from(call.dialog.cancelled(at, signal));
             }
-            Fact::Ended => call.dialog.ended(at, signal),
+            Fact::Ended => {
+                call.dialog.ended(at, signal);
+                for stream in &mut call.streams {
+                    stream.payload_type = u8::MAX;
+                }
+            }
             Fact::Digit { digit, number } => self.handle_digit(at, slot, signal, digit, *number),
             Fact::Transferred { target, replaces } => {
                 self.transferred(at, slot, target, replaces.as_deref());
@@ -209,7 +214,7 @@ impl Switchboard {
             self.take_over(at, new, slot);
             let owner = EndpointOwner { call: slot, role: new.role, audio: new.audio };
             self.endpoints.announce(new.address, owner);
-            self.adopt_candidates(new.address);
+            self.adopt_candidates(&[new.address]);
         }
     }
 

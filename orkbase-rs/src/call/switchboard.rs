@@ -13,6 +13,7 @@ use super::{
     output::{EndReason, Output, TapeId},
     session::{Call, Wanted},
     settings::Settings,
+    tails::Tails,
 };
 use crate::{
     audio::{
@@ -102,6 +103,7 @@ pub struct Switchboard {
     pub(super) endpoints: Endpoints,
     pub(super) flows: Flows,
     pub(super) candidates: Candidates,
+    pub(super) tails: Tails,
     pub(super) ids: TrackingIds,
     pub(super) next_tape: u64,
     pub(super) outputs: VecDeque<Output>,
@@ -137,6 +139,7 @@ impl Switchboard {
             endpoints: Endpoints::default(),
             flows: Flows::default(),
             candidates,
+            tails: Tails::default(),
             ids: TrackingIds::new(seed),
             next_tape: 1,
             outputs: VecDeque::new(),

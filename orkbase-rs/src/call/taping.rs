@@ -4,6 +4,7 @@
 
 use super::{
     course::CallFacts,
+    dialog::Progress,
     index::CallSlot,
     output::{Closing, EndReason, Opening, Output, TapeId},
     party::Side,
@@ -84,6 +85,7 @@ impl Switchboard {
             orkuid: orkuid.clone(),
             path: path.clone(),
             start: at,
+            begin: at,
             start_tick: tick,
             end_tick: tick,
             paused: false,
@@ -97,6 +99,7 @@ impl Switchboard {
             bytes,
             news: Vec::new(),
             block_since: tick,
+            handed_over: false,
         };
         let message = recording.message(Stage::Start, &self.settings.host, &call.dialog.call_id);
         let parties = &recording.parties;
@@ -164,7 +167,7 @@ impl Switchboard {
         self.outputs.push_back(Output::Closed(Box::new(Closing {
             tape: recording.tape,
             why,
-            start: recording.start,
+            start: recording.begin,
             duration_ms: millis_from_ticks(ticks),
             legs,
             digits: recording.digits,
@@ -189,10 +192,23 @@ impl Switchboard {
         {
             self.leg_tapes.remove(legs);
         }
-        call_over(call);
-        let flows = std::mem::take(&mut call.flows);
         self.recycle(recording.bytes);
+        self.unbind_flows(slot);
+        if let Some(call) = self.call_mut(slot) {
+            call_over(call);
+        }
+    }
+
+    /// Lets go of the flows of a call; what still comes over them after a hang-up is remembered.
+    fn unbind_flows(&mut self, slot: CallSlot) {
+        let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let flows = std::mem::take(&mut call.flows);
         for flow in flows {
+            let owner = self.flows.owner(flow).filter(|owner| owner.call == slot);
+            let stream = owner.and_then(|owner| call.streams.get(usize::from(owner.stream)));
+            if let (Progress::Ended { at }, Some(stream)) = (call.dialog.progress, stream) {
+                self.tails.leave(flow, stream.ssrc, stream.sequence.newest(), at);
+            }
             self.flows.unbind(flow, slot);
         }
     }
@@ -200,14 +216,12 @@ impl Switchboard {
     /// Forgets a call with all that points to it.
     pub(super) fn end_call(&mut self, slot: CallSlot, why: EndReason) {
         self.close_recording(slot, why);
+        self.unbind_flows(slot);
         let Some(mut call) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
         if call.story.is_some() || call.ignored.is_some() {
             self.outputs.push_back(Output::Over(Box::new(call.account(why))));
-        }
-        for flow in &call.flows {
-            self.flows.unbind(*flow, slot);
         }
         for announced in &call.dialog.announced {
             self.endpoints.forget(announced.address, slot);

@@ -53,8 +53,8 @@ pub struct Counters {
     pub malformed_tunnel: u64,
     /// Walks given up because headers or tunnels nested too deep.
     pub too_deep: u64,
-    /// Control frames and keep-alives of protocols we know, which carry no packet; compressed
-    /// messages as well.
+    /// Control frames and keep-alives of protocols we know, which carry no packet; messages of capture
+    /// agents that stay closed as well.
     pub without_payload: u64,
     /// Frames of a link type we cannot read, by `LINKTYPE_*` number.
     pub unknown_links: ByNumber,
@@ -113,10 +113,16 @@ pub struct Counters {
     pub oreka: u64,
     /// HEP packets opened, any version.
     pub hep: u64,
-    /// HEP packets with a compressed message, not opened.
+    /// Of them, with a compressed message.
+    pub hep_inflated: u64,
+    /// HEP packets with a compressed message that could not be unpacked, or is too long.
     pub hep_compressed: u64,
-    /// Datagrams to a HEP port that begin like HEP but do not agree with it: taken for plain UDP.
+    /// HEP packets without the configured key.
+    pub hep_unauthorized: u64,
+    /// Packets to a HEP port that begin like HEP but do not agree with it: taken for plain UDP.
     pub hep_refused: u64,
+    /// Bytes between the packets that agents send over TCP: a hole, garbage, a connection joined midway.
+    pub carried_skipped_bytes: u64,
     /// IP inside IP opened, either version in either.
     pub ip_in_ip: u64,
 }

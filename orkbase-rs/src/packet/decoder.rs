@@ -3,9 +3,12 @@
 //! Law: one loop, one header a turn. Each layer's file reads its header and says where the walk goes
 //! on; this file counts, bounds the depth and owns the state that outlives a frame.
 
+use super::carrier::{Carriers, Tee};
 use super::counters::Counters;
-use super::fast::{FastUdp, fast_udp};
+use super::fast::{FastUdp, plain_udp};
 use super::fragment::Fragments;
+use super::hep::{self, HepKey, Opened};
+use super::ports::{Carrier, Ports, TunnelPorts};
 use super::tcp::{Around, Streams};
 use super::{
     Datagram, Ends, Frame, Layer, LinkType, Malformed, Next, Path, ip, link, oreka, transport,
@@ -44,10 +47,10 @@ pub struct Limits {
     pub tcp_idle_ms: u64,
     /// Tunnels entered in one frame.
     pub tunnel_depth: u8,
-    /// UDP destination ports taken for VXLAN when the content agrees.
-    pub vxlan_ports: Vec<u16>,
-    /// UDP destination ports of capture agents, taken for HEP when the content agrees.
-    pub hep_ports: Vec<u16>,
+    /// Destination ports of tunnels over UDP, and of capture agents.
+    pub ports: TunnelPorts,
+    /// The key that HEP packets must show; empty takes all.
+    pub hep_key: HepKey,
 }
 
 impl Default for Limits {
@@ -61,8 +64,8 @@ impl Default for Limits {
             tcp_gap_ms: 2_000,
             tcp_idle_ms: 3_600_000,
             tunnel_depth: 8,
-            vxlan_ports: vec![4789, 4790, 8472],
-            hep_ports: vec![9060],
+            ports: TunnelPorts::default(),
+            hep_key: HepKey::default(),
         }
     }
 }
@@ -96,7 +99,9 @@ pub trait Sink {
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
+    ports: Ports,
     counters: Counters,
+    carriers: Carriers,
     fragments: Fragments,
     streams: Streams,
     /// The latest moment a frame or a caller has shown.
@@ -109,8 +114,10 @@ impl Decoder {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
+            ports: Ports::new(&limits.ports),
             limits,
             counters: Counters::default(),
+            carriers: Carriers::default(),
             fragments: Fragments::new(),
             streams: Streams::new(),
             now: Timestamp::default(),
@@ -128,6 +135,13 @@ impl Decoder {
             self.counters.unknown_links.add(number);
             return;
         }
+        if frame.link == LinkType::Hep {
+            match hep::open(frame.bytes, &self.limits.hep_key, &mut self.counters) {
+                Some(opened) => self.deliver_opened(&opened, sink),
+                None => self.counters.hep_refused += u64::from(!hep::is_named(frame.bytes)),
+            }
+            return;
+        }
         let path = Path { at: self.now, vlan: None, headers: 0, tunnels: 0, cut, missing: 0 };
         match link::first(frame.link, frame.bytes) {
             Ok(next) => self.walk(next, path, sink),
@@ -135,15 +149,13 @@ impl Decoder {
         }
     }
 
-    /// [`fast_udp`] for a frame that needs no state, unless its port is one of this decoder's own
+    /// [`fast_udp`](super::fast::fast_udp) for a frame that needs no state, with this decoder's own
     /// tunnel ports. Not counted here.
     #[inline]
     #[must_use]
     pub fn fast_udp<'a>(&self, frame: &Frame<'a>) -> Option<FastUdp<'a>> {
-        let fast = fast_udp(frame)?;
-        let port = fast.key.destination_port();
-        let Limits { vxlan_ports, hep_ports, .. } = &self.limits;
-        (!vxlan_ports.contains(&port) && !hep_ports.contains(&port)).then_some(fast)
+        let fast = plain_udp(frame)?;
+        (!self.ports.may_be_tunnel(fast.key.destination_port())).then_some(fast)
     }
 
     /// Drops what is too old as time passes without frames. TCP has bytes to deliver then, which
@@ -154,7 +166,7 @@ impl Decoder {
     }
 
     /// The same, and delivers TCP bytes whose hole is given up and the end of directions silent
-    /// for long. Frames do this as well; those that [`fast_udp`] answered for never get here.
+    /// for long. Frames do this as well; those that [`fast_udp`](Self::fast_udp) answered for never get here.
     pub fn deliver_due(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         self.now = self.now.max(now);
         self.sweep(sink);
@@ -163,8 +175,10 @@ impl Decoder {
     /// Delivers what still waits for its turn and forgets all state: the capture has ended.
     pub fn finish(&mut self, sink: &mut dyn Sink) {
         self.fragments.expire(Timestamp(u64::MAX), &mut self.counters);
-        let (streams, mut around) = self.streams(sink);
-        streams.finish(&mut around);
+        self.streams(sink, Streams::finish);
+        self.open_carried(1, sink);
+        // What was found in the last packets of agents.
+        self.streams(sink, Streams::finish);
     }
 
     /// What was met so far.
@@ -184,8 +198,8 @@ impl Decoder {
             // What waits for a moment that may never come again has waited long enough.
             self.now = at;
             self.fragments.expire(Timestamp(u64::MAX), &mut self.counters);
-            let (streams, mut around) = self.streams(sink);
-            streams.give_up_holes(&mut around);
+            self.streams(sink, Streams::give_up_holes);
+            self.open_carried(1, sink);
             self.swept = at;
         }
         self.now = self.now.max(at);
@@ -197,13 +211,54 @@ impl Decoder {
     fn sweep(&mut self, sink: &mut dyn Sink) {
         self.swept = self.now;
         self.fragments.expire(self.now, &mut self.counters);
-        let (streams, mut around) = self.streams(sink);
-        streams.expire(&mut around);
+        self.streams(sink, Streams::expire);
+        self.open_carried(1, sink);
     }
 
-    fn streams<'a>(&'a mut self, sink: &'a mut dyn Sink) -> (&'a mut Streams, Around<'a>) {
-        let Self { limits, counters, streams, now, .. } = self;
-        (streams, Around { now: *now, limits, counters, sink })
+    /// Lets `act` work on the streams; what agents send on is kept for [`Self::open_carried`].
+    fn streams(&mut self, sink: &mut dyn Sink, act: impl FnOnce(&mut Streams, &mut Around<'_>)) {
+        let Self { limits, ports, counters, carriers, streams, now, .. } = self;
+        let mut tee = Tee { carriers, ports, sink };
+        act(streams, &mut Around { now: *now, limits, counters, sink: &mut tee });
+    }
+
+    /// Opens what agents sent on over TCP, `tunnels` deep.
+    fn open_carried(&mut self, tunnels: u8, sink: &mut dyn Sink) {
+        self.counters.carried_skipped_bytes += std::mem::take(&mut self.carriers.skipped);
+        for (carrier, bytes) in std::mem::take(&mut self.carriers.found) {
+            match carrier {
+                Carrier::Hep => {
+                    if let Some(opened) =
+                        hep::open(&bytes, &self.limits.hep_key, &mut self.counters)
+                    {
+                        self.deliver_opened(&opened, sink);
+                    }
+                }
+                Carrier::Oreka => {
+                    self.counters.oreka += 1;
+                    let path = Path {
+                        at: self.now,
+                        vlan: None,
+                        headers: 0,
+                        tunnels,
+                        cut: false,
+                        missing: 0,
+                    };
+                    self.walk(Next::Records(&bytes), path, sink);
+                }
+            }
+        }
+    }
+
+    fn deliver_opened(&mut self, opened: &Opened<'_>, sink: &mut dyn Sink) {
+        match opened {
+            Opened::Message(datagram) => self.deliver(*datagram, sink),
+            Opened::Inflated { source, destination, payload } => {
+                let (source, destination) = (*source, *destination);
+                self.deliver(Datagram { source, destination, payload }, sink);
+            }
+            Opened::Closed => self.counters.without_payload += 1,
+        }
     }
 
     fn walk(&mut self, first: Next<'_>, mut path: Path, sink: &mut dyn Sink) {
@@ -254,8 +309,8 @@ impl Decoder {
                 }
                 Ok(None)
             }
-            Next::Datagram(datagram) => {
-                self.deliver(datagram, sink);
+            Next::Hep(opened) => {
+                self.deliver_opened(&opened, sink);
                 Ok(None)
             }
             Next::Nothing => {
@@ -325,10 +380,13 @@ impl Decoder {
     ) -> Result<Option<Next<'a>>, Malformed> {
         let udp = transport::udp(bytes)?;
         self.note_cut(udp.cut, path);
-        let Self { limits, counters, .. } = self;
-        if let Some(next) = tunnel::over_udp(udp.destination, udp.payload, limits, counters) {
-            path.tunnels += 1;
-            return Ok(Some(next));
+        if let Some(tunnel) = self.ports.tunnel(udp.destination) {
+            let Self { limits, counters, .. } = self;
+            let key = &limits.hep_key;
+            if let Some(next) = tunnel::over_udp(tunnel, udp.payload, key, counters) {
+                path.tunnels += 1;
+                return Ok(Some(next));
+            }
         }
         let datagram = Datagram {
             source: SocketAddr::new(ends.source, udp.source),
@@ -354,8 +412,12 @@ impl Decoder {
         let segment = transport::tcp(bytes)?;
         let source = SocketAddr::new(ends.source, segment.source);
         let destination = SocketAddr::new(ends.destination, segment.destination);
-        let (streams, mut around) = self.streams(sink);
-        streams.handle_segment(source, destination, &segment, path.missing, &mut around);
+        self.streams(sink, |streams, around| {
+            streams.handle_segment(source, destination, &segment, path.missing, around);
+        });
+        if !self.carriers.found.is_empty() {
+            self.open_carried(path.tunnels + 1, sink);
+        }
         Ok(())
     }
 

@@ -76,6 +76,12 @@ pub struct FastUdp<'a> {
 #[inline]
 #[must_use]
 pub fn fast_udp<'a>(frame: &Frame<'a>) -> Option<FastUdp<'a>> {
+    plain_udp(frame).filter(|udp| !may_be_tunnel(udp.key.destination_port()))
+}
+
+/// The same without a look at the port: the decoder has its own.
+#[inline]
+pub(super) fn plain_udp<'a>(frame: &Frame<'a>) -> Option<FastUdp<'a>> {
     if frame.link != LinkType::Ethernet {
         return None;
     }
@@ -102,14 +108,13 @@ fn plain_ipv4(packet: &[u8]) -> Option<FastUdp<'_>> {
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
     let udp = usize::from(u16::from_be_bytes([header[24], header[25]]));
-    let port = u16::from_be_bytes([header[22], header[23]]);
     let plain = header[0] == 0x45
         && header[9] == 17
         && fragment == 0
         && udp >= 8
         && udp + 20 <= total
         && total <= packet.len();
-    if !plain || may_be_tunnel(port) {
+    if !plain {
         return None;
     }
     let payload = packet.get(28..20 + udp)?;
@@ -120,7 +125,7 @@ fn plain_ipv4(packet: &[u8]) -> Option<FastUdp<'_>> {
     Some(FastUdp { key: FlowKey(addresses | ports), payload })
 }
 
-/// True for destination ports behind which another packet may hide: GTP-U, GRE-in-UDP, VXLAN
+/// True for destination ports behind which another packet may hide by default: GTP-U, GRE-in-UDP, VXLAN
 /// (and its generic extension), Geneve, VXLAN of Linux, HEP, Oreka's own encapsulation, TZSP.
 #[inline]
 #[must_use]

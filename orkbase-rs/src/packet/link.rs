@@ -24,7 +24,7 @@ pub(super) fn first(link: LinkType, bytes: &[u8]) -> Result<Next<'_>, Malformed>
             let (header, rest) = take::<20>(bytes, Layer::Link, "cooked v2 header is 20 bytes")?;
             Ok(cooked([header[8], header[9]], [header[0], header[1]], rest))
         }
-        LinkType::Other(_) => Ok(Next::Nothing),
+        LinkType::Hep | LinkType::Other(_) => Ok(Next::Nothing),
     }
 }
 

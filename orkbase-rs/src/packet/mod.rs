@@ -6,13 +6,15 @@
 //! [`fast::fast_udp`] answers for the plain frame in a few nanoseconds; [`decoder::Decoder`] walks
 //! everything else: tags, tunnels, fragments, TCP.
 
+pub mod carrier;
 pub mod counters;
 pub mod decoder;
 pub mod fast;
+pub mod hep;
+pub mod ports;
 
 mod agenda;
 mod fragment;
-mod hep;
 mod ip;
 mod link;
 mod oreka;
@@ -42,6 +44,8 @@ pub enum LinkType {
     LinuxSll,
     /// Linux cooked capture v2 (276).
     LinuxSll2,
+    /// One HEP packet, as a capture agent sent it to us: no capture file has it.
+    Hep,
     /// Anything we cannot read; its number is counted so that the operator sees it.
     Other(u16),
 }
@@ -133,7 +137,7 @@ struct Ends {
 }
 
 /// Where the walk through a frame goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Next<'a> {
     /// At a destination MAC address.
     Ethernet(&'a [u8]),
@@ -149,8 +153,8 @@ enum Next<'a> {
     Ppp(&'a [u8]),
     /// At records with a frame each: the walk parts here.
     Records(&'a [u8]),
-    /// At the end: a message whose addresses a capture agent wrote down.
-    Datagram(Datagram<'a>),
+    /// At a HEP packet, to the end of the walk.
+    Hep(hep::Opened<'a>),
     /// Nothing a call could be read from: control frames, keep-alives, ARP, compressed messages.
     Nothing,
 }

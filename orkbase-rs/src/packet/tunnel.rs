@@ -4,14 +4,9 @@
 //! a tunnel over UDP must look like one down to the first header inside, or it is plain UDP.
 
 use super::counters::Counters;
-use super::decoder::Limits;
-use super::{Layer, Malformed, Next, hep, ip, link, oreka, take};
-
-const GENEVE: u16 = 6081;
-const GTP_U: u16 = 2152;
-const GRE_IN_UDP: u16 = 4754;
-const OREKA: u16 = 10002;
-const TZSP: u16 = 37008;
+use super::hep::{self, HepKey};
+use super::ports::Tunnel;
+use super::{Layer, Malformed, Next, ip, link, oreka, take};
 
 const fn broken(offset: usize, why: &'static str) -> Malformed {
     Malformed { layer: Layer::Tunnel, offset, why }
@@ -98,23 +93,23 @@ pub(super) fn etherip(bytes: &[u8]) -> Result<Next<'_>, Malformed> {
     }
 }
 
-/// What a UDP payload to this port carries if it is a tunnel's.
+/// What a UDP payload to a tunnel's port carries if it is a tunnel's.
 pub(super) fn over_udp<'a>(
-    port: u16,
+    tunnel: Tunnel,
     payload: &'a [u8],
-    limits: &Limits,
+    key: &HepKey,
     counters: &mut Counters,
 ) -> Option<Next<'a>> {
-    let (next, count) = match port {
-        GENEVE => (geneve(payload)?, &mut counters.geneve),
-        GTP_U => (gtp_u(payload)?, &mut counters.gtp_u),
-        TZSP => (tzsp(payload)?, &mut counters.tzsp),
-        GRE_IN_UDP => (gre_in_udp(payload)?, &mut counters.gre),
-        OREKA if oreka::plausible(payload) => (Next::Records(payload), &mut counters.oreka),
-        _ if limits.vxlan_ports.contains(&port) => (vxlan(payload)?, &mut counters.vxlan),
+    let (next, count) = match tunnel {
+        Tunnel::Vxlan => (vxlan(payload)?, &mut counters.vxlan),
+        Tunnel::Geneve => (geneve(payload)?, &mut counters.geneve),
+        Tunnel::GtpU => (gtp_u(payload)?, &mut counters.gtp_u),
+        Tunnel::Tzsp => (tzsp(payload)?, &mut counters.tzsp),
+        Tunnel::Gre => (gre_in_udp(payload)?, &mut counters.gre),
+        Tunnel::Oreka if oreka::plausible(payload) => (Next::Records(payload), &mut counters.oreka),
+        Tunnel::Oreka => return None,
         // It counts for itself: opened, refused, compressed.
-        _ if limits.hep_ports.contains(&port) => return hep::open(payload, counters),
-        _ => return None,
+        Tunnel::Hep => return hep::open(payload, key, counters).map(Next::Hep),
     };
     *count += 1;
     Some(next)
@@ -206,7 +201,7 @@ fn gre_in_udp(bytes: &[u8]) -> Option<Next<'_>> {
         | Next::Protocol(..)
         | Next::Ppp(_)
         | Next::Records(_)
-        | Next::Datagram(_)
+        | Next::Hep(_)
         | Next::Nothing => None,
     }
 }

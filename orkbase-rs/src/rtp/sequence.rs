@@ -11,6 +11,9 @@ const MAX_DROPOUT: i32 = 3000;
 /// Duplicates are told from latecomers within this many packets: 640 ms of 5 ms packets.
 const WINDOW: u64 = 128;
 
+/// So many packets in a row show that nobody overtook anybody lately: 160 ms of 10 ms packets.
+const SETTLED: u64 = 16;
+
 /// How a packet stands to those before it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arrival {
@@ -132,6 +135,15 @@ impl Sequence {
         all.losses
     }
 
+    /// Whether nothing is missing among the last packets before the newest one, back to the first: it
+    /// did not overtake any of them.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let known = (self.highest - self.first + 1).min(SETTLED);
+        let mask = (1u128 << known) - 1;
+        self.seen & mask == mask
+    }
+
     fn restart(&mut self, extended: u64) -> (u64, Arrival) {
         self.first = extended;
         self.highest = extended;
@@ -145,6 +157,12 @@ impl Sequence {
     pub const fn is_missing(&self, extended: u64) -> bool {
         let Some(age) = self.highest.checked_sub(extended) else { return false };
         extended >= self.first && age < WINDOW && self.seen >> age & 1 == 0
+    }
+
+    /// The highest sequence number of late, as it travels.
+    #[must_use]
+    pub const fn newest(&self) -> u16 {
+        Self::low(self.highest)
     }
 
     /// Distinct packets received.

@@ -136,9 +136,10 @@ impl Timeline {
     }
 
     /// The tick where a packet that is newer than all before it belongs; `arrival` is its capture
-    /// time in ticks on the call's timeline.
+    /// time in ticks on the call's timeline. `settled` is asked, when it matters, whether the packet
+    /// overtook none before it: one that did came early, and says nothing about the sender's clock.
     #[inline]
-    pub fn place(&mut self, timestamp: u32, arrival: i64) -> i64 {
+    pub fn place(&mut self, timestamp: u32, arrival: i64, settled: impl FnOnce() -> bool) -> i64 {
         if !self.anchored {
             self.last_timestamp = i64::from(timestamp);
             return self.anchor(arrival);
@@ -150,7 +151,7 @@ impl Timeline {
             self.jumps += 1;
             return self.anchor(arrival);
         }
-        if delay < self.window_least {
+        if delay < self.window_least && settled() {
             self.window_least = delay;
         }
         if self.slew != 0
@@ -167,6 +168,13 @@ impl Timeline {
     #[must_use]
     pub fn place_behind(&self, timestamp: u32) -> i64 {
         self.place_of(self.extend(timestamp))
+    }
+
+    /// The tick of a timestamp that moves nothing; `None` where it is not near `arrival`.
+    #[must_use]
+    pub fn peek(&self, timestamp: u32, arrival: i64) -> Option<i64> {
+        let tick = self.place_of(self.extend(timestamp));
+        (self.anchored && (arrival - tick).abs() <= JUMP).then_some(tick)
     }
 
     fn anchor(&mut self, arrival: i64) -> i64 {
@@ -261,7 +269,7 @@ mod tests {
         let mut timeline = Timeline::new(8000);
         for n in 0..5000i64 {
             let timestamp = (0xffff_f000u32).wrapping_add(u32::try_from(n).unwrap() * 160);
-            assert_eq!(timeline.place(timestamp, n * FRAME + n % 7), n * FRAME);
+            assert_eq!(timeline.place(timestamp, n * FRAME + n % 7, || true), n * FRAME);
         }
         assert_eq!((timeline.jumps, timeline.drift_corrected), (0, 0));
     }
@@ -272,7 +280,7 @@ mod tests {
             let mut timeline = Timeline::new(8000);
             for n in 0..360_000i64 {
                 let arrival = n * FRAME + sign * n * FRAME / 2000 + (n * 7919 % 13) * 20;
-                let tick = timeline.place(u32::try_from(n * 160).unwrap(), arrival);
+                let tick = timeline.place(u32::try_from(n * 160).unwrap(), arrival, || true);
                 assert!((tick - arrival).abs() < 15 * TICKS_PER_MILLI, "{n}: {}", tick - arrival);
             }
             let drift = sign * 7200 * TICKS_PER_SEC / 2000;
@@ -284,9 +292,9 @@ mod tests {
     #[test]
     fn a_timestamp_jump_lands_at_its_arrival() {
         let mut timeline = Timeline::new(8000);
-        timeline.place(0, 0);
-        assert_eq!(timeline.place(900_000_000, FRAME), FRAME);
-        assert_eq!(timeline.place(900_000_160, 2 * FRAME), 2 * FRAME);
+        timeline.place(0, 0, || true);
+        assert_eq!(timeline.place(900_000_000, FRAME, || true), FRAME);
+        assert_eq!(timeline.place(900_000_160, 2 * FRAME, || true), 2 * FRAME);
     }
 
     #[test]
@@ -294,7 +302,10 @@ mod tests {
         let mut timeline = Timeline::new(8000);
         for n in 0..50i64 {
             let arrival = if (20..35).contains(&n) { 35 * FRAME } else { n * FRAME };
-            assert_eq!(timeline.place(u32::try_from(n).unwrap() * 160, arrival), n * FRAME);
+            assert_eq!(
+                timeline.place(u32::try_from(n).unwrap() * 160, arrival, || true),
+                n * FRAME
+            );
         }
     }
 
@@ -304,7 +315,7 @@ mod tests {
         let mut last = (0, 0);
         for n in 0..100i64 {
             let arrival = n * FRAME + if n >= 50 { 30 * FRAME } else { 0 };
-            last = (timeline.place(u32::try_from(n).unwrap() * 160, arrival), arrival);
+            last = (timeline.place(u32::try_from(n).unwrap() * 160, arrival, || true), arrival);
         }
         assert_eq!(last.0, last.1);
     }
@@ -312,8 +323,8 @@ mod tests {
     #[test]
     fn clocks_that_do_not_divide_the_tick_rate() {
         let mut timeline = Timeline::new(44_100);
-        timeline.place(0, 0);
-        assert_eq!(timeline.place(882, FRAME), FRAME);
+        timeline.place(0, 0, || true);
+        assert_eq!(timeline.place(882, FRAME, || true), FRAME);
         assert_eq!(ticks_from_nanos(20_000_000), FRAME);
         assert_eq!(millis_from_ticks(FRAME), 20);
     }

@@ -2,9 +2,15 @@
 
 use super::*;
 use crate::packet::fast::fast_udp;
+use crate::packet::hep::HepKey;
+use crate::packet::ports::TunnelPorts;
 use proptest::prelude::*;
 
 const HEP: u16 = 9060;
+
+fn hep_at(port: u16) -> TunnelPorts {
+    TunnelPorts { hep: vec![port], ..TunnelPorts::default() }
+}
 
 /// A version 3 chunk of the generic vendor.
 fn chunk(kind: u16, value: &[u8]) -> Vec<u8> {
@@ -102,12 +108,64 @@ fn the_order_of_chunks_and_a_wrong_total_do_not_matter() {
 }
 
 #[test]
-fn compressed_messages_are_counted_and_not_opened() {
-    let mut bytes = addressed(17, 3, [&[10, 1, 2, 3], &[10, 4, 5, 6]], b"\x78\x9c....");
-    let at = bytes.len() - 9;
-    assert_eq!(bytes[at], 15);
-    bytes[at] = 16;
-    assert_eq!(outcome(&bytes), ([0, 0, 1], vec![]));
+fn compressed_messages_are_unpacked_within_bounds() {
+    use miniz_oxide::deflate::{compress_to_vec, compress_to_vec_zlib};
+    let packed = |payload: &[u8]| {
+        let mut bytes = addressed(17, 3, [&[10, 1, 2, 3], &[10, 4, 5, 6]], payload);
+        let at = bytes.len() - payload.len() - 3;
+        assert_eq!(bytes[at], 15);
+        bytes[at] = 16;
+        bytes
+    };
+    let gzip = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &compress_to_vec(b"BYE", 6)].concat();
+    for payload in [compress_to_vec_zlib(b"BYE", 6), gzip] {
+        let (delivered, decoder) = decode(HEP, &packed(&payload));
+        assert_eq!((delivered.udp[0].2.as_slice(), delivered.udp[0].1.port()), (&b"BYE"[..], 5080));
+        assert_eq!((decoder.counters().hep, decoder.counters().hep_inflated), (1, 1));
+    }
+    let most = compress_to_vec_zlib(&[b'a'; 64 << 10], 6);
+    assert_eq!(outcome(&packed(&most)), ([1, 0, 0], vec![5080]));
+    let bomb = compress_to_vec_zlib(&vec![b'a'; (64 << 10) + 1], 6);
+    for payload in [&bomb[..], &most[..20], b"\x78\x9c....", b"x", &[0x1f, 0x8b, 8, 4, 0, 0]] {
+        assert_eq!(outcome(&packed(payload)), ([0, 0, 1], vec![]));
+    }
+}
+
+#[test]
+fn a_key_is_asked_for_and_never_shown() {
+    let right = addressed(17, 3, [&[10, 1, 2, 3], &[10, 4, 5, 6]], b"BYE");
+    let without = version_3(&[
+        chunk(3, &[10, 1, 2, 3]),
+        chunk(4, &[10, 4, 5, 6]),
+        chunk(7, &[0x13, 0xc4]),
+        chunk(8, &[0x13, 0xd8]),
+        chunk(15, b"BYE"),
+    ]);
+    let old = envelopes(b"BYE").swap_remove(0);
+    for (key, taken) in [("", 3), ("secret", 1), ("secre", 0), ("secret2", 0), ("Secret", 0)] {
+        let limits = Limits { hep_key: HepKey::new(key), ..Limits::default() };
+        assert!(!format!("{limits:?}").contains("ecre"));
+        let (mut decoder, mut delivered) = (Decoder::new(limits), Delivered::default());
+        for bytes in [&right, &without, &old] {
+            decoder.handle_frame(&frame(LinkType::Ethernet, &over_udp(HEP, bytes)), &mut delivered);
+        }
+        let counters = decoder.counters();
+        assert_eq!((counters.hep, counters.hep_unauthorized), (taken, 3 - taken), "{key}");
+        assert_eq!(delivered.udp.len(), usize::try_from(taken).unwrap());
+    }
+}
+
+#[test]
+fn a_packet_sent_to_us_is_a_frame_of_its_own() {
+    let (mut decoder, mut delivered) = (Decoder::new(Limits::default()), Delivered::default());
+    for bytes in envelopes(b"BYE") {
+        decoder.handle_frame(&frame(LinkType::Hep, &bytes), &mut delivered);
+    }
+    for bytes in [&b"BYE sip:a"[..], b"", b"HEP3", &[1, 2, 3]] {
+        decoder.handle_frame(&frame(LinkType::Hep, bytes), &mut delivered);
+    }
+    assert_eq!((delivered.udp.len(), decoder.counters().hep), (9, 9));
+    assert_eq!(decoder.counters().hep_refused, 4);
 }
 
 #[test]
@@ -141,7 +199,7 @@ fn what_does_not_agree_is_plain_udp() {
 
 #[test]
 fn a_port_of_our_own_for_hep_is_opened_and_not_fast() {
-    let limits = Limits { hep_ports: vec![9999], ..Limits::default() };
+    let limits = Limits { ports: hep_at(9999), ..Limits::default() };
     let (mut decoder, mut delivered) = (Decoder::new(limits), Delivered::default());
     let bytes = over_udp(9999, &envelopes(b"BYE").swap_remove(5));
     let frame = frame(LinkType::Ethernet, &bytes);

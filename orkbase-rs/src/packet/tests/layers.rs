@@ -314,7 +314,10 @@ fn a_flow_key_keeps_both_ends() {
 
 #[test]
 fn a_port_of_our_own_for_vxlan_is_not_fast() {
-    let decoder = Decoder::new(Limits { vxlan_ports: vec![5080], ..Limits::default() });
+    let decoder = Decoder::new(Limits {
+        ports: crate::packet::ports::TunnelPorts { vxlan: vec![5080], ..Default::default() },
+        ..Limits::default()
+    });
     let bytes = mirrored();
     assert_eq!(decoder.fast_udp(&frame(LinkType::Ethernet, &bytes)), None);
     let decoder = Decoder::new(Limits::default());
