@@ -27,7 +27,7 @@ fn run(capture: &Capture) -> Rehearsal {
 fn told(got: &Rehearsal) -> Vec<TapeMessage> {
     let mut told = got.told.clone();
     for message in &mut told {
-        for measured in ["duplicates", "jitterms", "mos"] {
+        for measured in ["duplicates", "holdms", "jitterms", "mos"] {
             message.tags.remove(measured);
         }
     }
