@@ -7,6 +7,7 @@ pub mod codecs;
 pub mod config;
 pub mod engine;
 pub mod http;
+pub mod keylog;
 pub mod recorder;
 pub mod replay;
 pub mod report;

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use orkbase::{
     call::{naming::Naming, recording::HostFacts},
     packet::decoder::Limits,
+    tls,
 };
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -67,6 +68,12 @@ pub fn engine(
         },
         calls,
         limits: Limits::default(),
+        tls: tls::Settings {
+            ports: config.capture.tls_ports.clone(),
+            // A capture file may bring its keys itself, behind the packets that need them.
+            await_keys: wait || config.capture.key_log.is_some(),
+            ..tls::Settings::default()
+        },
         seed,
         workers: config.tapes.workers,
         backlog_bytes: config.tapes.backlog_mib << 20,

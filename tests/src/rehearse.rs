@@ -10,6 +10,7 @@ use orkbase::{
     packet::{Frame, LinkType, decoder::Limits},
     tap::{Tap, TapCounters},
     time::Timestamp,
+    tls::Notice,
 };
 use std::collections::BTreeMap;
 
@@ -33,6 +34,8 @@ pub struct Rehearsal {
     pub tags: Vec<AddTagMessage>,
     /// Tapes in order of opening.
     pub tapes: Vec<Tape>,
+    /// What the operator was told, in order.
+    pub notices: Vec<Notice>,
     /// Counters at the end.
     pub counters: TapCounters,
 }
@@ -124,51 +127,58 @@ pub fn rehearse_with(
     between: Between<'_>,
 ) -> Rehearsal {
     let mut tap = Tap::new(settings, Limits::default(), 0);
-    let (mut told, mut tags) = (Vec::new(), Vec::new());
-    let mut making: BTreeMap<TapeId, Making> = BTreeMap::new();
-    let mut scratch = Scratch::default();
+    let mut heard = Heard::default();
     let mut last = Timestamp::default();
     for (at, bytes) in frames {
         last = Timestamp(*at);
         between(&mut tap, last);
         let wire_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         tap.handle_frame(&Frame { at: last, link: LinkType::Ethernet, wire_len, bytes });
-        drain(&mut tap, &mut told, &mut tags, &mut making, &mut scratch);
+        heard.drain(&mut tap);
     }
     tap.finish(last, EndReason::Shutdown);
-    drain(&mut tap, &mut told, &mut tags, &mut making, &mut scratch);
+    heard.drain(&mut tap);
+    let Heard { told, tags, notices, making, .. } = heard;
     let tapes = making.into_values().map(|m| Tape { samples: m.memory.0, ..m.tape }).collect();
-    Rehearsal { told, tags, tapes, counters: tap.counters() }
+    Rehearsal { told, tags, tapes, notices, counters: tap.counters() }
 }
 
-fn drain(
-    tap: &mut Tap,
-    told: &mut Vec<TapeMessage>,
-    tags: &mut Vec<AddTagMessage>,
-    making: &mut BTreeMap<TapeId, Making>,
-    scratch: &mut Scratch,
-) {
-    while let Some(output) = tap.poll_output() {
-        match output {
-            Output::Told(message) => told.push(*message),
-            Output::Tagged(tag) => tags.push(tag.message),
-            Output::Opened(opening) => {
-                let tape = Tape { opening: *opening, closing: None, samples: Vec::new() };
-                let id = tape.opening.tape;
-                let audio = TapeAudio::new(8000);
-                making.insert(id, Making { tape, audio, memory: Memory::default() });
-            }
-            Output::Audio(block) => {
-                if let Some(m) = making.get_mut(&block.tape) {
-                    let sink = &mut m.memory;
-                    m.audio.handle_block(&block.news, &block.bytes, block.until, scratch, sink);
+/// What came out so far.
+#[derive(Default)]
+struct Heard {
+    told: Vec<TapeMessage>,
+    tags: Vec<AddTagMessage>,
+    notices: Vec<Notice>,
+    making: BTreeMap<TapeId, Making>,
+    scratch: Scratch,
+}
+
+impl Heard {
+    fn drain(&mut self, tap: &mut Tap) {
+        let Self { told, tags, notices, making, scratch } = self;
+        while let Some(output) = tap.poll_output() {
+            match output {
+                Output::Told(message) => told.push(*message),
+                Output::Tagged(tag) => tags.push(tag.message),
+                Output::Opened(opening) => {
+                    let tape = Tape { opening: *opening, closing: None, samples: Vec::new() };
+                    let id = tape.opening.tape;
+                    let audio = TapeAudio::new(8000);
+                    making.insert(id, Making { tape, audio, memory: Memory::default() });
                 }
-                tap.recycle(block.bytes);
-            }
-            Output::Closed(closing) => {
-                if let Some(m) = making.get_mut(&closing.tape) {
-                    m.tape.closing = Some(*closing);
+                Output::Audio(block) => {
+                    if let Some(m) = making.get_mut(&block.tape) {
+                        let sink = &mut m.memory;
+                        m.audio.handle_block(&block.news, &block.bytes, block.until, scratch, sink);
+                    }
+                    tap.recycle(block.bytes);
                 }
+                Output::Closed(closing) => {
+                    if let Some(m) = making.get_mut(&closing.tape) {
+                        m.tape.closing = Some(*closing);
+                    }
+                }
+                Output::Noticed(notice) => notices.push(notice),
             }
         }
     }

@@ -68,6 +68,8 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "capture.snaplen" => capture.snaplen = |value| whole(value, 96..=262_144);
     "capture.buffer_mib" => capture.buffer_mib = |value| whole(value, 1..=2_047);
     "capture.promiscuous" => capture.promiscuous = truth;
+    "capture.key_log" => capture.key_log = file_or_none;
+    "capture.tls_ports" => capture.tls_ports = ports;
 
     "calls.record_all" => calls.record_all = truth;
     "calls.rtp_timeout_s" => calls.rtp_timeout_ms = seconds;
@@ -227,6 +229,17 @@ fn filter(value: &Value) -> Result<String, Wrong> {
 fn folder(value: &Value) -> Result<PathBuf, Wrong> {
     let path = value.text().filter(|text| !text.is_empty() && !text.contains('\0'));
     path.map(PathBuf::from).ok_or_else(|| wrong("the path of a folder"))
+}
+
+fn file_or_none(value: &Value) -> Result<Option<PathBuf>, Wrong> {
+    let path = value.text().filter(|text| !text.contains('\0'));
+    let path = path.ok_or_else(|| wrong("the path of a file, or \"\" for none"))?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+}
+
+fn ports(value: &Value) -> Result<Vec<u16>, Wrong> {
+    let port = |text: &str| text.parse().ok().filter(|port| *port > 0);
+    entries(value, "a TCP port from 1 to 65535, such as 5061", port)
 }
 
 fn naming(value: &Value) -> Result<String, Wrong> {

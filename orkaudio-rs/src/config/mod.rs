@@ -41,6 +41,10 @@ pub struct Capture {
     pub buffer_mib: u32,
     /// Put interfaces into promiscuous mode.
     pub promiscuous: bool,
+    /// TLS keys that servers or phones write; `None` without.
+    pub key_log: Option<PathBuf>,
+    /// TCP ports of servers whose TLS is signalling.
+    pub tls_ports: Vec<u16>,
 }
 
 /// `[tapes]`: what is written, and where.
@@ -100,6 +104,8 @@ impl Default for Config {
                 snaplen: 65_535,
                 buffer_mib: 64,
                 promiscuous: true,
+                key_log: None,
+                tls_ports: vec![5061],
             },
             calls: Settings { parties: PartyRules::default(), ..Settings::default() },
             tapes: Tapes {

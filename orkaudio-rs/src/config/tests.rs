@@ -68,6 +68,8 @@ fn every_key_sets_its_own_field() {
         snaplen = 96
         buffer_mib = 2047
         promiscuous = false
+        key_log = "/run/keys"
+        tls_ports = [5061, 5071]
         [calls]
         record_all = false
         rtp_timeout_s = 1
@@ -120,6 +122,8 @@ fn every_key_sets_its_own_field() {
             snaplen: 96,
             buffer_mib: 2047,
             promiscuous: false,
+            key_log: Some(PathBuf::from("/run/keys")),
+            tls_ports: vec![5061, 5071],
         },
         calls: Settings {
             record_all: false,

@@ -7,6 +7,7 @@ use crate::{
     message::{tag::AddTagMessage, tape::TapeMessage},
     rtp::dtmf::Key,
     time::Timestamp,
+    tls::Notice,
 };
 use std::net::SocketAddr;
 
@@ -27,6 +28,8 @@ pub enum Output {
     Tagged(Box<AddTag>),
     /// Close the tape; `ready` is told by whoever closed it.
     Closed(Box<Closing>),
+    /// Tell the operator of signalling that cannot be read.
+    Noticed(Notice),
 }
 
 /// A tape begins.

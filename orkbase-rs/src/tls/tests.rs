@@ -1,0 +1,1 @@
+//! Whole connections against the table.
