@@ -349,7 +349,6 @@ impl Connection {
                     self.server = Some(*hello);
                     self.client_side = Some(1 - number);
                     if hello.suite.is_none() {
-                        around.counters.unsupported += 1;
                         return Step::GiveUp(Why::CipherUnknown(hello.number));
                     }
                 }

@@ -100,8 +100,10 @@ impl Opener {
                     cbc.open_authenticated_then_encrypted(record, numbers, out)
                 };
                 // TLS 1.0 chains records; the next one is right again even if this one was cut.
+                let code = if *encrypt_then_mac { mac.kind.bytes() } else { 0 };
+                let end = record.body.len().saturating_sub(code);
                 if self.version == Version::Tls10
-                    && let Some(last) = record.body.last_chunk::<BLOCK>()
+                    && let Some(last) = record.body.get(..end).and_then(<[u8]>::last_chunk::<BLOCK>)
                 {
                     self.iv = Zeroizing::new(last.to_vec());
                 }
