@@ -8,18 +8,25 @@
 //! [`Tls::poll_event`] after each.
 
 mod connection;
+mod counters;
 mod derive;
 mod hello;
 mod notice;
 mod opener;
 mod record;
 mod secrets;
+mod settings;
 mod side;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod unseal;
 
-pub use self::notice::{Notice, Why};
+pub use self::{
+    counters::TlsCounters,
+    notice::{Notice, Why},
+    settings::Settings,
+};
 
 use self::{
     connection::{Around, Connection},
@@ -35,82 +42,6 @@ use std::{
 const PATIENCE_MS: u64 = 10_000;
 /// Pairs of client and server that are told of, for each reason; of others the connections are counted.
 const MAX_NOTICES: usize = 4_096;
-
-/// What an operator may set, and bounds.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settings {
-    /// Ports of servers whose TLS is signalling; on other ports only ALPN tells.
-    pub ports: Vec<u16>,
-    /// Keys may come after the bytes they open, so that these are kept for a while.
-    pub await_keys: bool,
-    /// Most bytes kept of a connection that is signalling.
-    pub signalling_bytes: usize,
-    /// Most bytes kept of any other connection: it may turn out to be SIP over WebSocket.
-    pub other_bytes: usize,
-    /// Most bytes kept of all connections.
-    pub total_bytes: usize,
-    /// Most connections at once.
-    pub connections: usize,
-    /// Most connections whose secrets are remembered, seen or not.
-    pub secrets: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            ports: vec![5061],
-            await_keys: true,
-            signalling_bytes: 1 << 20,
-            other_bytes: 64 << 10,
-            total_bytes: 64 << 20,
-            connections: 16_384,
-            secrets: 65_536,
-        }
-    }
-}
-
-/// What was counted.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct TlsCounters {
-    /// TLS connections seen.
-    pub connections: u64,
-    /// Of them, signalling by their port or by ALPN.
-    pub signalling: u64,
-    /// Of them, connections of which something was opened.
-    pub decrypted: u64,
-    /// Pairs of client and server whose signalling cannot be read.
-    pub endpoints_unread: u64,
-    /// Connections not read although they are TLS: no key.
-    pub without_key: u64,
-    /// Connections not read because their handshake was not seen whole.
-    pub without_handshake: u64,
-    /// Connections whose key opens nothing.
-    pub wrong_key: u64,
-    /// Connections whose version or cipher suite is none of ours.
-    pub unsupported: u64,
-    /// Connections lost track of after a hole.
-    pub lost: u64,
-    /// Connections not taken in because there were too many.
-    pub refused: u64,
-    /// Hellos that made no sense.
-    pub malformed_hellos: u64,
-    /// Records opened.
-    pub records: u64,
-    /// Records that no key opened.
-    pub records_failed: u64,
-    /// Records of handshakes and early data whose keys were not told, passed over.
-    pub handshake_records_passed: u64,
-    /// Bytes passed over at holes.
-    pub lost_bytes: u64,
-    /// Connections whose waiting bytes were dropped because they were too many.
-    pub overflowed: u64,
-    /// Secrets taken from key logs.
-    pub secrets: u64,
-    /// Connections whose secrets were forgotten because there were too many.
-    pub secrets_dropped: u64,
-    /// Lines of key logs that make no sense.
-    pub key_lines_malformed: u64,
-}
 
 /// What comes of it.
 #[derive(Debug)]
@@ -416,7 +347,7 @@ impl Tls {
         let port = |side: usize| {
             ends.get(side).is_some_and(|end| self.settings.ports.contains(&end.port()))
         };
-        let client = entry.connection.client_side().unwrap_or(usize::from(!port(1)));
+        let client = entry.connection.client_side.unwrap_or(usize::from(!port(1)));
         let [client, server] = from(ends, client);
         let pair = (client.ip(), server, why);
         if self.told.contains(&pair) || self.told.len() >= MAX_NOTICES {

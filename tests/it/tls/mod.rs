@@ -2,6 +2,7 @@
 
 mod pair;
 mod programs;
+mod srtp;
 
 use ork_tests::{
     generator::chance::Chance,
@@ -300,7 +301,11 @@ fn sessions_are_resumed() {
         let bytes = |frames: &Frames| frames.iter().map(|(_, frame)| frame.len()).sum::<usize>();
         assert!(bytes(&short) < bytes(&full));
         let keys = ends.key_log();
-        check(&opened(&short, keys.strip_prefix(&*known).unwrap(), 0), &plain(), &format!("{suite:?}"));
+        check(
+            &opened(&short, keys.strip_prefix(&*known).unwrap(), 0),
+            &plain(),
+            &format!("{suite:?}"),
+        );
     }
 }
 
@@ -421,6 +426,21 @@ fn websocket_over_tls_is_read() {
     }
     let frames = merged(wire.frames, rest);
     check(&opened(&frames, &ends.key_log(), 0), &plain(), "wss");
+}
+
+#[test]
+fn skinny_over_tls_is_read() {
+    let (client, server) = addresses(2443);
+    let ends = Ends::new(&Setup::default());
+    let mut wire = Connection::open(EARLIER, client, server);
+    let mut pair = ends.connect();
+    // On hook: length, version, type, line, call.
+    let hung_up = [16_u32, 0x14, 0x111, 2, 1, 7].map(u32::to_le_bytes).concat();
+    for _ in 0..3 {
+        pair.say(EARLIER, From::Server, &hung_up, 1400, &mut wire);
+    }
+    let got = opened(&wire.frames, &ends.key_log(), 0);
+    assert_eq!((got.counters.signals.skinny_messages, got.counters.signals.sip_messages), (3, 0));
 }
 
 /// Bytes flipped, frames lost, doubled and moved, with and without keys: nothing panics, nothing is invented.
