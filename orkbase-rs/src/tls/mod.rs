@@ -129,8 +129,9 @@ impl Tls {
         let port = |end: SocketAddr| self.settings.ports.contains(&end.port());
         let text =
             data.iter().take(8).all(|byte| byte.is_ascii_graphic() || b" \r\n".contains(byte));
-        data.len() >= 3 && record::may_begin(data)
-            || gap && !text && (port(source) || port(destination))
+        // Not SSL 3.0: a long Skinny message begins like it.
+        let midway = matches!(data, [_, _, 1..=4, ..]) && record::may_begin(data);
+        midway || gap && !text && (port(source) || port(destination))
     }
 
     /// Takes the next bytes of a direction of TCP.
@@ -187,7 +188,9 @@ impl Tls {
             self.untold.pop_first();
             let Some(entry) = self.connections.get_mut(&ends) else { continue };
             let why = entry.connection.lacks();
-            if self.settings.await_keys && why == Why::KeyUnknown && !entry.connection.over() {
+            // Other connections have waited long enough; most of them are no signalling.
+            let patient = self.settings.await_keys && entry.signalling;
+            if patient && why == Why::KeyUnknown && !entry.connection.over() {
                 self.tell(ends, why);
             } else {
                 self.give_up(ends, why);

@@ -114,6 +114,17 @@ fn a_missing_key_is_told_of_after_a_while() {
 }
 
 #[test]
+fn a_skinny_message_is_none_of_ours() {
+    let tls = Tls::new(Settings::default());
+    let (phone, manager) = (end(1, 4_000), end(99, 2000));
+    for length in 0x0313..0x031a_u32 {
+        let message = [length, 0, 1].map(u32::to_le_bytes).concat();
+        assert!(!tls.claims(&stream(phone, manager, &message)), "{length}");
+    }
+    assert!(tls.claims(&stream(phone, manager, &record(23, &[7; 40]))));
+}
+
+#[test]
 fn bytes_that_only_begin_like_tls_are_passed_on() {
     let mut tls = Tls::new(Settings::default());
     let (client, server) = (end(1, 4_000), end(99, 5060));
