@@ -87,6 +87,9 @@ pub struct ReplayArguments {
     /// Report to this tracker, such as `http://127.0.0.1:8080/orktrack`
     #[arg(long, value_name = "URL")]
     pub tracker: Option<String>,
+    /// TLS keys (as SSLKEYLOGFILE names them) instead of `capture.key_log`
+    #[arg(long, value_name = "FILE")]
+    pub key_log: Option<PathBuf>,
     /// Seconds that reports may take to reach the tracker after the last tape
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub patience: u64,

@@ -21,6 +21,7 @@ use orkbase::{
     rtp::timeline::millis_from_ticks,
     tap::{Tap, TapCounters},
     time::Timestamp,
+    tls,
 };
 use std::{
     collections::HashMap,
@@ -60,6 +61,8 @@ pub struct EngineSettings {
     pub calls: Settings,
     /// Packets.
     pub limits: Limits,
+    /// Encrypted signalling.
+    pub tls: tls::Settings,
     /// Where tracking ids start.
     pub seed: u32,
     /// Tapes.
@@ -134,6 +137,7 @@ impl Engine {
         })?);
         let mut tap = Tap::new(settings.calls, settings.limits, settings.seed);
         tap.set_decoders(settings.decoders);
+        tap.set_tls(settings.tls);
         let backlog_per_link = settings.backlog_bytes / links.len().max(1);
         Ok(Self {
             tap,
@@ -161,6 +165,12 @@ impl Engine {
         if let Some(output) = self.tap.poll_output() {
             self.route_all(output);
         }
+    }
+
+    /// Takes in whole lines of a TLS key log.
+    pub fn handle_keys(&mut self, text: &str) {
+        self.tap.handle_keys(text);
+        self.drain();
     }
 
     /// Applies an operator's request.
@@ -214,6 +224,7 @@ impl Engine {
                 self.give(Job::Open(opening));
             }
             Output::Audio(block) => self.give_audio(block),
+            Output::Noticed(notice) => tracing::warn!("{notice}"),
             Output::Closed(mut closing) => {
                 self.listener.closed(closing.tape);
                 let before = self.drops_before.remove(&closing.tape).unwrap_or(self.drops);

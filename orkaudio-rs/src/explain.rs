@@ -3,9 +3,8 @@
 
 use crate::{
     capture::{CaptureError, filter::Filter, progress::Progress, set::CaptureSet},
-    codecs::Libraries,
     config::Config,
-    report, setup,
+    keylog, report, setup,
 };
 use jiff::tz::TimeZone;
 use orkbase::{
@@ -14,15 +13,14 @@ use orkbase::{
         output::{EndReason, Output},
         story::Account,
     },
-    packet::decoder::Limits,
     tap::{Tap, TapCounters},
     time::Timestamp,
 };
 use serde_json::{Map, Value, json};
 use std::{
+    fs::File,
     io::{self, Write},
     path::PathBuf,
-    sync::Arc,
 };
 use thiserror::Error;
 
@@ -39,6 +37,14 @@ pub enum ExplainError {
     /// A capture.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// The key log.
+    #[error("cannot read the key log {}: {error}", path.display())]
+    KeyLog {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// Standard output.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
@@ -59,11 +65,17 @@ pub fn run(
         "" => None,
         text => Some(Filter::new(text)?),
     };
-    let mut calls = setup::engine(config, PathBuf::new(), 0, true, false).calls;
-    calls.explain = true;
-    let zone = calls.zone.clone();
-    let mut tap = Tap::new(calls, Limits::default(), 0);
-    tap.set_decoders(Arc::new(Libraries::default()));
+    let mut settings = setup::engine(config, PathBuf::new(), 0, true, false);
+    settings.calls.explain = true;
+    let zone = settings.calls.zone.clone();
+    let mut tap = Tap::new(settings.calls, settings.limits, 0);
+    tap.set_decoders(settings.decoders);
+    tap.set_tls(settings.tls);
+    if let Some(path) = &config.capture.key_log {
+        let unread = |error| ExplainError::KeyLog { path: path.clone(), error };
+        let file = File::open(path).map_err(unread)?;
+        keylog::read(file, &mut |text| tap.handle_keys(text)).map_err(unread)?;
+    }
     let mut teller = Teller { out, zone, as_json };
     let progress = Progress::new(set.total_bytes());
     let (mut frames, mut last, mut failure) = (0u64, Timestamp::default(), None);
@@ -84,6 +96,9 @@ pub fn run(
         }
         last = frame.at;
         tap.handle_frame(&frame);
+        for text in set.take_keys() {
+            tap.handle_keys(&text);
+        }
         teller.drain(&mut tap)?;
         frames += 1;
         if frames.is_multiple_of(PROGRESS) {
@@ -110,6 +125,10 @@ impl Teller<'_> {
             match output {
                 Output::Over(account) => self.account(&account)?,
                 Output::Audio(block) => tap.recycle(block.bytes),
+                Output::Noticed(notice) if self.as_json => {
+                    writeln!(self.out, "{}", json!({ "notice": notice.to_string() }))?;
+                }
+                Output::Noticed(notice) => writeln!(self.out, "{notice}\n")?,
                 Output::Opened(_) | Output::Told(_) | Output::Tagged(_) | Output::Closed(_) => {}
             }
         }

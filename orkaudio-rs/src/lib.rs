@@ -8,6 +8,7 @@ pub mod config;
 pub mod engine;
 pub mod explain;
 pub mod http;
+pub mod keylog;
 pub mod recorder;
 pub mod replay;
 pub mod report;

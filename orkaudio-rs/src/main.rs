@@ -154,7 +154,10 @@ fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     let sync = format!("tapes.sync={}", arguments.tracker.is_some());
     let mut sets = vec![sync];
     sets.extend(arguments.settings.sets.clone());
-    let config = load(arguments.settings, sets)?;
+    let mut config = load(arguments.settings, sets)?;
+    if arguments.key_log.is_some() {
+        config.capture.key_log = arguments.key_log;
+    }
     start_log(&config);
     let stop = Arc::new(AtomicBool::new(false));
     on_signal(Arc::clone(&stop), || {})?;

@@ -39,6 +39,9 @@ use tokio::sync::oneshot;
 
 /// Commands waiting for the engine; the next client is told to come back.
 const COMMANDS: usize = 64;
+/// Pieces of the key log, of 64 KiB, taken between two looks at the interfaces.
+#[cfg(feature = "live")]
+const KEY_TEXTS: usize = 4;
 /// Verdicts of trackers waiting to be carried out.
 const VERDICTS: usize = 1_024;
 /// Undelivered messages get this long at the end; what is left waits on the disk.
@@ -350,7 +353,10 @@ pub fn run(
     stop: &Arc<AtomicBool>,
     on_waker: impl FnOnce(crate::capture::live::Waker),
 ) -> Result<(), RunError> {
-    use crate::capture::live::{Live, LiveConfig};
+    use crate::{
+        capture::live::{Live, LiveConfig},
+        keylog::Follower,
+    };
     let settings = LiveConfig {
         interfaces: config.capture.interfaces.clone(),
         snaplen: config.capture.snaplen,
@@ -364,6 +370,8 @@ pub fn run(
     let mut live = Live::open(&settings)?;
     let services = prepare(config)?;
     let mut engine = services.engine(config)?;
+    let key_log = config.capture.key_log.clone().map(Follower::start).transpose();
+    let key_log = key_log.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
     let waker = live.waker();
     services.set_waker(move || waker.wake());
     on_waker(live.waker());
@@ -400,6 +408,10 @@ pub fn run(
         }
         for back in &report.recovered {
             tracing::warn!(interface = back.interface, gap = ?back.gap, "interface is back");
+        }
+        // A long file comes in portions: packets do not wait for it.
+        for text in key_log.iter().flat_map(|log| (0..KEY_TEXTS).map_while(|_| log.next())) {
+            engine.handle_keys(&text);
         }
         services.answer_commands(&mut engine);
         // Frames wait in the kernel for some milliseconds: time must not overtake them.

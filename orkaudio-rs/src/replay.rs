@@ -8,7 +8,7 @@ use crate::{
     },
     config::Config,
     engine::{Engine, Listener},
-    report, setup,
+    keylog, report, setup,
     tape::finish::{Finished, Outcome},
 };
 use orkbase::{
@@ -19,8 +19,9 @@ use orkbase::{
 use serde_json::json;
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -61,6 +62,14 @@ pub enum ReplayError {
         /// Why.
         error: io::Error,
     },
+    /// The key log.
+    #[error("cannot read the key log {}: {error}; name another with --key-log", path.display())]
+    KeyLog {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -85,6 +94,10 @@ pub fn run(
         "" => None,
         text => Some(Filter::new(text)?),
     };
+    let mut key_log = match &config.capture.key_log {
+        Some(path) => Some(open_key_log(path)?),
+        None => None,
+    };
     let failed = Arc::new(AtomicU64::new(0));
     let mut printer = Printer {
         json: replay.json,
@@ -104,10 +117,14 @@ pub fn run(
     let progress = Progress::new(set.total_bytes());
     let mut failure = None;
     let mut frames = 0u64;
+    // Brought by capture files, not taken in yet.
+    let mut keys = Vec::new();
     loop {
-        let frame = match set.next_frame() {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break,
+        let more = set.advance();
+        keys.extend(set.take_keys());
+        let frame = match more {
+            Ok(true) => set.frame(),
+            Ok(false) => break,
             Err(error) => {
                 // The next file may be whole; the exit code will tell of this one.
                 tracing::warn!("{error}");
@@ -130,6 +147,13 @@ pub fn run(
             engine = Some(start(config, replay, frame.at, listener, report)?);
         }
         if let Some(engine) = engine.as_mut() {
+            if let Some((path, file)) = key_log.take() {
+                keylog::read(file, &mut |text| engine.handle_keys(text))
+                    .map_err(|error| ReplayError::KeyLog { path, error })?;
+            }
+            for text in keys.drain(..) {
+                engine.handle_keys(&text);
+            }
             engine.handle_frame(&frame);
         }
         frames += 1;
@@ -141,7 +165,10 @@ pub fn run(
         }
     }
     progress.close();
-    if let Some(engine) = engine {
+    if let Some(mut engine) = engine {
+        for text in keys {
+            engine.handle_keys(&text);
+        }
         let last = engine.last();
         let (tap, tapes, overrun_ms) = engine.close(last, EndReason::Shutdown);
         if replay.json {
@@ -155,6 +182,14 @@ pub fn run(
         (0, None) => Ok(()),
         (0, Some(error)) => Err(error.into()),
         (failed, _) => Err(ReplayError::Tapes(failed)),
+    }
+}
+
+fn open_key_log(path: &Path) -> Result<(PathBuf, File), ReplayError> {
+    let path = path.to_owned();
+    match File::open(&path) {
+        Ok(file) => Ok((path, file)),
+        Err(error) => Err(ReplayError::KeyLog { path, error }),
     }
 }
 

@@ -126,7 +126,7 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
 /// The counters of the core.
 #[must_use]
 pub fn packets(tap: &TapCounters) -> Map<String, Value> {
-    let (p, s, c) = (&tap.packets, &tap.signals, &tap.calls);
+    let (p, s, t, c) = (&tap.packets, &tap.signals, &tap.tls, &tap.calls);
     let rows: Vec<(&str, u64)> = vec![
         ("capture.frames", tap.frames),
         ("capture.frames_fast", tap.frames_fast),
@@ -172,6 +172,25 @@ pub fn packets(tap: &TapCounters) -> Map<String, Value> {
         ("sip.malformed", s.sip_malformed),
         ("skinny.messages", s.skinny_messages),
         ("skinny.facts", s.skinny_facts),
+        ("tls.connections", t.connections),
+        ("tls.signalling", t.signalling),
+        ("tls.signalling_endpoints_unread", t.endpoints_unread),
+        ("tls.decrypted", t.decrypted),
+        ("tls.without_key", t.without_key),
+        ("tls.without_handshake", t.without_handshake),
+        ("tls.wrong_key", t.wrong_key),
+        ("tls.unsupported", t.unsupported),
+        ("tls.lost", t.lost),
+        ("tls.refused", t.refused),
+        ("tls.overflowed", t.overflowed),
+        ("tls.malformed_hellos", t.malformed_hellos),
+        ("tls.records", t.records),
+        ("tls.records_failed", t.records_failed),
+        ("tls.handshake_records_passed", t.handshake_records_passed),
+        ("tls.lost_bytes", t.lost_bytes),
+        ("tls.secrets", t.secrets),
+        ("tls.secrets_dropped", t.secrets_dropped),
+        ("tls.key_lines_malformed", t.key_lines_malformed),
         ("call.signalled", c.calls_signalled),
         ("call.unannounced", c.calls_unannounced),
         ("call.answered", c.calls_answered),

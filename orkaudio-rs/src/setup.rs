@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use orkbase::{
     call::{naming::Naming, recording::HostFacts},
     packet::decoder::Limits,
+    tls,
 };
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -71,6 +72,12 @@ pub fn engine(
             ports: config.capture.ports.clone(),
             hep_key: config.capture.hep_key.clone(),
             ..Limits::default()
+        },
+        tls: tls::Settings {
+            ports: config.capture.tls_ports.clone(),
+            // A capture file may bring its keys itself, behind the packets that need them.
+            await_keys: wait || config.capture.key_log.is_some(),
+            ..tls::Settings::default()
         },
         seed,
         workers: config.tapes.workers,

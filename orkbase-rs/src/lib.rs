@@ -13,3 +13,4 @@ pub mod rtp;
 pub mod signal;
 pub mod tap;
 pub mod time;
+pub mod tls;

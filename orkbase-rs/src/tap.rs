@@ -1,7 +1,7 @@
 //! The whole core behind one door: frames in, outputs out.
 //!
-//! Frame → decode → (known flow? media : signalling? facts : stray) → switchboard → outputs. Nothing
-//! here reads a clock or does I/O, so a capture replayed is a capture lived through.
+//! Frame → decode → (known flow? media : signalling? facts : stray) → switchboard → outputs. TCP that is TLS
+//! goes by way of [`crate::tls`], whose plain text is read as any other stream. Nothing here reads a clock or does I/O, so a capture replayed is a capture lived through.
 
 use crate::{
     audio::codec::DecoderSource,
@@ -21,6 +21,7 @@ use crate::{
         skinny::{self, looks_like_skinny},
     },
     time::Timestamp,
+    tls::{self, Tls, TlsCounters},
 };
 use foldhash::fast::RandomState;
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
@@ -58,6 +59,8 @@ pub struct TapCounters {
     pub packets: crate::packet::counters::Counters,
     /// Signalling.
     pub signals: SignalCounters,
+    /// Encrypted connections.
+    pub tls: TlsCounters,
     /// Calls and media.
     pub calls: Counters,
 }
@@ -73,13 +76,19 @@ pub struct Tap {
     next_due: Timestamp,
 }
 
+/// Sender and receiver.
+type Direction = (SocketAddr, SocketAddr);
+
 /// What payloads are handed to.
 #[derive(Debug)]
 struct Core {
     board: Switchboard,
     signals: SignalCounters,
     headers: Vec<String>,
-    streams: HashMap<(SocketAddr, SocketAddr), Reader, RandomState>,
+    streams: HashMap<Direction, Reader, RandomState>,
+    tls: Tls,
+    /// Readers of what TLS protected; the connections are counted there.
+    opened: HashMap<Direction, Reader, RandomState>,
     phones: skinny::Phones,
     now: Timestamp,
 }
@@ -89,13 +98,14 @@ struct Core {
 enum Reader {
     Sip(Box<Framer>),
     Skinny(skinny::Framer),
+    /// By [`Tls`], first.
+    Tls,
 }
 
 impl Reader {
     /// Decided once, by the first bytes.
-    fn choose(stream: &TcpStream<'_>) -> Self {
-        let ports = [stream.source.port(), stream.destination.port()];
-        if looks_like_skinny(stream.data, ports) {
+    fn choose((source, destination): Direction, data: &[u8]) -> Self {
+        if looks_like_skinny(data, [source.port(), destination.port()]) {
             Self::Skinny(skinny::Framer::default())
         } else {
             Self::Sip(Box::new(Framer::new(MAX_SIP_BYTES)))
@@ -124,6 +134,8 @@ impl Tap {
                 signals: SignalCounters::default(),
                 headers,
                 streams: HashMap::default(),
+                tls: Tls::new(tls::Settings::default()),
+                opened: HashMap::default(),
                 phones: skinny::Phones::default(),
                 now: Timestamp::default(),
             },
@@ -136,6 +148,17 @@ impl Tap {
     /// Lets `decoders` say what can be decoded, instead of our own alone.
     pub fn set_decoders(&mut self, decoders: Arc<dyn DecoderSource>) {
         self.core.board.set_decoders(decoders);
+    }
+
+    /// Says which TLS is signalling, and whether keys will come. To be called before the first frame.
+    pub fn set_tls(&mut self, settings: tls::Settings) {
+        self.core.tls = Tls::new(settings);
+    }
+
+    /// Takes in whole lines of a TLS key log (as `SSLKEYLOGFILE` names it); what waited for them is read now.
+    pub fn handle_keys(&mut self, text: &str) {
+        self.core.tls.handle_keys(self.core.now, text);
+        self.core.drain_tls();
     }
 
     /// Takes in a frame.
@@ -170,6 +193,8 @@ impl Tap {
         self.next_due = now.plus_millis(DUE_MS);
         self.core.now = now;
         self.decoder.deliver_due(now, &mut self.core);
+        self.core.tls.handle_timeout(now);
+        self.core.drain_tls();
     }
 
     /// Applies an operator's request.
@@ -188,6 +213,8 @@ impl Tap {
     pub fn finish(&mut self, now: Timestamp, why: EndReason) {
         self.core.now = now;
         self.decoder.finish(&mut self.core);
+        self.core.tls.finish();
+        self.core.drain_tls();
         self.core.board.finish(now, why);
     }
 
@@ -217,6 +244,7 @@ impl Tap {
             frames_fast: self.frames_fast,
             packets: self.decoder.counters().clone(),
             signals: self.core.signals.clone(),
+            tls: self.core.tls.counters().clone(),
             calls: self.core.board.counters().clone(),
         }
     }
@@ -266,6 +294,58 @@ impl Core {
     }
 }
 
+impl Core {
+    fn read(&mut self, reader: &mut Reader, key: Direction, stream: TcpStream<'_>) {
+        let (source, destination) = key;
+        match reader {
+            Reader::Sip(framer) => framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
+                self.sip(source, destination, message);
+            }),
+            Reader::Skinny(framer) => {
+                framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
+                    self.skinny(source, destination, message);
+                });
+                if stream.closed {
+                    self.phones.forget(source, destination);
+                }
+            }
+            Reader::Tls => {
+                self.tls.handle_stream(self.now, &stream);
+                self.drain_tls();
+            }
+        }
+    }
+
+    /// Reads what TLS protected.
+    fn drain_tls(&mut self) {
+        while let Some(event) = self.tls.poll_event() {
+            let (source, destination, data, gap, closed) = match event {
+                tls::Event::Plain { source, destination, data, gap } => {
+                    (source, destination, data, gap, false)
+                }
+                tls::Event::Closed { source, destination } => {
+                    (source, destination, Vec::new(), false, true)
+                }
+                tls::Event::Noticed(notice) => {
+                    self.board.notice(notice);
+                    continue;
+                }
+            };
+            let key = (source, destination);
+            let reader = self.opened.remove(&key);
+            if reader.is_none() && closed {
+                continue;
+            }
+            let mut reader = reader.unwrap_or_else(|| Reader::choose(key, &data));
+            let stream = TcpStream { source, destination, data: &data, gap, closed };
+            self.read(&mut reader, key, stream);
+            if !closed {
+                self.opened.insert(key, reader);
+            }
+        }
+    }
+}
+
 impl Sink for Core {
     fn udp(&mut self, datagram: Datagram<'_>) {
         let Datagram { source, destination, payload } = datagram;
@@ -280,21 +360,11 @@ impl Sink for Core {
         if !known && (stream.data.is_empty() || self.streams.len() >= MAX_STREAMS) {
             return;
         }
-        let mut reader = self.streams.remove(&key).unwrap_or_else(|| Reader::choose(&stream));
-        let (source, destination) = key;
-        match &mut reader {
-            Reader::Sip(framer) => framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
-                self.sip(source, destination, message);
-            }),
-            Reader::Skinny(framer) => {
-                framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
-                    self.skinny(source, destination, message);
-                });
-                if stream.closed {
-                    self.phones.forget(source, destination);
-                }
-            }
-        }
+        let choose = |core: &Self| {
+            if core.tls.claims(&stream) { Reader::Tls } else { Reader::choose(key, stream.data) }
+        };
+        let mut reader = self.streams.remove(&key).unwrap_or_else(|| choose(self));
+        self.read(&mut reader, key, stream);
         if !stream.closed {
             self.streams.insert(key, reader);
         }

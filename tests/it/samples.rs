@@ -10,7 +10,11 @@ use std::{
 };
 
 /// Runs a replay; gives the tapes, the summary and the whole standard output.
-fn replay(captures: &[&Path], output: &Path, more: &[&str]) -> (Vec<Value>, Value, String) {
+pub(crate) fn replay(
+    captures: &[&Path],
+    output: &Path,
+    more: &[&str],
+) -> (Vec<Value>, Value, String) {
     let done = Command::new(program("orkaudio"))
         .arg("replay")
         .args(["--json", "--output"])

@@ -12,6 +12,7 @@ use orkbase::{
     packet::{Frame, decoder::Limits},
     tap::{Tap, TapCounters},
     time::Timestamp,
+    tls::Notice,
 };
 use std::collections::BTreeMap;
 
@@ -37,6 +38,8 @@ pub struct Rehearsal {
     pub tapes: Vec<Tape>,
     /// Calls that were over, in order; all of them with `Settings::explain`.
     pub accounts: Vec<Account>,
+    /// What the operator was told, in order.
+    pub notices: Vec<Notice>,
     /// Counters at the end.
     pub counters: TapCounters,
 }
@@ -139,57 +142,60 @@ pub fn rehearse_capture(
     between: Between<'_>,
 ) -> Rehearsal {
     let mut tap = Tap::new(settings, limits, 0);
-    let mut got = Rehearsal {
-        told: Vec::new(),
-        tags: Vec::new(),
-        tapes: Vec::new(),
-        accounts: Vec::new(),
-        counters: tap.counters(),
-    };
-    let mut making: BTreeMap<TapeId, Making> = BTreeMap::new();
-    let mut scratch = Scratch::default();
+    let mut heard = Heard::default();
     let mut last = Timestamp::default();
     for Captured { at, wire_len, bytes } in &capture.frames {
         last = Timestamp(*at);
         between(&mut tap, last);
         tap.handle_frame(&Frame { at: last, link: capture.link, wire_len: *wire_len, bytes });
-        drain(&mut tap, &mut got, &mut making, &mut scratch);
+        heard.drain(&mut tap);
     }
     tap.finish(last, EndReason::Shutdown);
-    drain(&mut tap, &mut got, &mut making, &mut scratch);
-    let tape = |m: Making| Tape { samples: m.memory.0, ..m.tape };
-    Rehearsal { tapes: making.into_values().map(tape).collect(), counters: tap.counters(), ..got }
+    heard.drain(&mut tap);
+    let Heard { told, tags, notices, accounts, making, .. } = heard;
+    let tapes = making.into_values().map(|m| Tape { samples: m.memory.0, ..m.tape }).collect();
+    Rehearsal { told, tags, tapes, notices, accounts, counters: tap.counters() }
 }
 
-fn drain(
-    tap: &mut Tap,
-    got: &mut Rehearsal,
-    making: &mut BTreeMap<TapeId, Making>,
-    scratch: &mut Scratch,
-) {
-    while let Some(output) = tap.poll_output() {
-        match output {
-            Output::Told(message) => got.told.push(*message),
-            Output::Tagged(tag) => got.tags.push(tag.message),
-            Output::Opened(opening) => {
-                let tape = Tape { opening: *opening, closing: None, samples: Vec::new() };
-                let id = tape.opening.tape;
-                let audio = TapeAudio::new(8000);
-                making.insert(id, Making { tape, audio, memory: Memory::default() });
-            }
-            Output::Audio(block) => {
-                if let Some(m) = making.get_mut(&block.tape) {
-                    let sink = &mut m.memory;
-                    m.audio.handle_block(&block.news, &block.bytes, block.until, scratch, sink);
+/// What came out so far.
+#[derive(Default)]
+struct Heard {
+    told: Vec<TapeMessage>,
+    tags: Vec<AddTagMessage>,
+    notices: Vec<Notice>,
+    accounts: Vec<Account>,
+    making: BTreeMap<TapeId, Making>,
+    scratch: Scratch,
+}
+
+impl Heard {
+    fn drain(&mut self, tap: &mut Tap) {
+        let Self { told, tags, notices, accounts, making, scratch } = self;
+        while let Some(output) = tap.poll_output() {
+            match output {
+                Output::Told(message) => told.push(*message),
+                Output::Tagged(tag) => tags.push(tag.message),
+                Output::Opened(opening) => {
+                    let tape = Tape { opening: *opening, closing: None, samples: Vec::new() };
+                    let id = tape.opening.tape;
+                    let audio = TapeAudio::new(8000);
+                    making.insert(id, Making { tape, audio, memory: Memory::default() });
                 }
-                tap.recycle(block.bytes);
-            }
-            Output::Closed(closing) => {
-                if let Some(m) = making.get_mut(&closing.tape) {
-                    m.tape.closing = Some(*closing);
+                Output::Audio(block) => {
+                    if let Some(m) = making.get_mut(&block.tape) {
+                        let sink = &mut m.memory;
+                        m.audio.handle_block(&block.news, &block.bytes, block.until, scratch, sink);
+                    }
+                    tap.recycle(block.bytes);
                 }
+                Output::Closed(closing) => {
+                    if let Some(m) = making.get_mut(&closing.tape) {
+                        m.tape.closing = Some(*closing);
+                    }
+                }
+                Output::Noticed(notice) => notices.push(notice),
+                Output::Over(account) => accounts.push(*account),
             }
-            Output::Over(account) => got.accounts.push(*account),
         }
     }
 }

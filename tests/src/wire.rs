@@ -13,10 +13,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
-const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Bytes of an IPv4 header without options.
 pub const IPV4_HEADER: usize = 20;
+pub(crate) const TCP: u8 = 6;
 const IPV6_HEADER: usize = 40;
 const UDP_HEADER: usize = 8;
 /// Bytes of an RTP header without CSRC and extension.
@@ -199,7 +199,7 @@ pub fn seal_ipv4(packet: &mut [u8]) {
     }
 }
 
-fn mac(address: IpAddr) -> [u8; 6] {
+pub(crate) fn mac(address: IpAddr) -> [u8; 6] {
     // Locally administered, told apart by the ends of the address.
     let first = match address {
         IpAddr::V4(_) => 0,
@@ -221,13 +221,13 @@ fn length(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-fn add(bytes: &[u8]) -> u64 {
+pub(crate) fn add(bytes: &[u8]) -> u64 {
     let pairs = bytes.chunks_exact(2);
     let odd = pairs.remainder().first().map_or(0, |&last| u64::from(last) << 8);
     pairs.map(|pair| u64::from(u16::from_be_bytes([pair[0], pair[1]]))).sum::<u64>() + odd
 }
 
-fn fold(mut sum: u64) -> [u8; 2] {
+pub(crate) fn fold(mut sum: u64) -> [u8; 2] {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -9,6 +9,7 @@ use super::CaptureError;
 use super::pcap::{self, FILE_HEADER_BYTES, Pcap};
 use super::pcapng::{self, Pcapng};
 use super::window::{Order, Window};
+use crate::keylog::Text;
 use orkbase::packet::{Frame, LinkType};
 use orkbase::time::Timestamp;
 use std::fmt;
@@ -93,6 +94,15 @@ impl CaptureFile {
             }
             Ok(None) => Ok(None),
             Err(trouble) => Err(self.give_up(trouble)),
+        }
+    }
+
+    /// TLS keys passed since the last call.
+    #[inline]
+    pub(super) fn take_keys(&mut self) -> Option<Text> {
+        match &mut self.format {
+            Format::Pcapng(pcapng) => pcapng.take_keys(),
+            Format::Pcap(_) | Format::Spent => None,
         }
     }
 

@@ -7,8 +7,11 @@ use super::MAX_FRAME_BYTES;
 use super::file::{Record, Trouble};
 use super::pcap::too_long;
 use super::window::{Order, Window, quads};
+use crate::keylog::Text;
 use orkbase::packet::LinkType;
 use orkbase::time::{NANOS_PER_SEC, Timestamp};
+use std::mem;
+use zeroize::Zeroizing;
 
 /// Section header, the same in both byte orders.
 pub(super) const SECTION: u32 = 0x0a0d_0d0a;
@@ -17,6 +20,11 @@ const INTERFACE: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
+const DECRYPTION_SECRETS: u32 = 10;
+/// `TLSK`: the secrets are a TLS key log.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
+/// Most secrets taken between two packets; a key log of a day has less.
+const MAX_KEYS_BYTES: usize = 16 << 20;
 /// A block that is read must fit the window: a frame and 256 KiB of options.
 const MAX_BLOCK_BYTES: usize = 512 << 10;
 /// Far above any real machine; a damaged file must not fill memory with interfaces.
@@ -28,6 +36,7 @@ pub(super) struct Pcapng {
     order: Order,
     interfaces: Vec<Interface>,
     last: Timestamp,
+    keys: Zeroizing<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +60,45 @@ enum Unit {
 
 impl Pcapng {
     pub(super) fn new() -> Self {
-        Self { order: Order::Little, interfaces: Vec::new(), last: Timestamp(0) }
+        Self {
+            order: Order::Little,
+            interfaces: Vec::new(),
+            last: Timestamp(0),
+            keys: Zeroizing::default(),
+        }
+    }
+
+    /// TLS keys passed since the last call.
+    #[inline]
+    pub(super) fn take_keys(&mut self) -> Option<Text> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let keys = mem::take(&mut self.keys);
+        Some(Zeroizing::new(String::from_utf8_lossy(&keys).into_owned()))
+    }
+
+    #[cold]
+    fn add_keys(&mut self, body: &[u8]) -> Result<(), Trouble> {
+        let Some(&[kind, length]) = quads(body) else {
+            return Err(damaged("a block of secrets without room for its header".to_owned()));
+        };
+        let length = self.order.u32(length) as usize;
+        let Some(text) = body.get(8..).and_then(|text| text.get(..length)) else {
+            return Err(damaged(format!("{length} bytes of secrets longer than their block")));
+        };
+        if self.order.u32(kind) != TLS_KEY_LOG {
+            return Ok(());
+        }
+        if self.keys.len() + text.len() > MAX_KEYS_BYTES {
+            tracing::warn!(
+                "too many TLS keys between two packets: {length} bytes of them are left out"
+            );
+            return Ok(());
+        }
+        // Copied as a whole: growing would leave secrets behind.
+        self.keys = Zeroizing::new([&self.keys[..], text, b"\n"].concat());
+        Ok(())
     }
 
     #[inline]
@@ -70,10 +117,23 @@ impl Pcapng {
             if length < 12 {
                 return Err(damaged(format!("a block of {length} bytes (the least is 12)")));
             }
-            if !matches!(
-                kind,
-                SECTION | INTERFACE | OBSOLETE_PACKET | SIMPLE_PACKET | ENHANCED_PACKET
-            ) {
+            let long = kind == DECRYPTION_SECRETS && length as usize > MAX_BLOCK_BYTES;
+            if long {
+                tracing::warn!(
+                    "a block of {length} bytes of TLS keys is too long and left out; give them with --key-log"
+                );
+            }
+            if long
+                || !matches!(
+                    kind,
+                    SECTION
+                        | INTERFACE
+                        | OBSOLETE_PACKET
+                        | SIMPLE_PACKET
+                        | ENHANCED_PACKET
+                        | DECRYPTION_SECRETS
+                )
+            {
                 if !window.skip(u64::from(length).next_multiple_of(4))? {
                     return Err(Trouble::Cut);
                 }
@@ -129,6 +189,10 @@ impl Pcapng {
             SIMPLE_PACKET => Some(self.simple_packet(body, start)?),
             INTERFACE => {
                 self.add_interface(body)?;
+                None
+            }
+            DECRYPTION_SECRETS => {
+                self.add_keys(body)?;
                 None
             }
             // The section header was dealt with before its length could be known.

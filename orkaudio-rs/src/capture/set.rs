@@ -4,17 +4,26 @@
 //! that cannot be read (further) does not keep the next one from being read.
 
 use super::CaptureError;
-use super::file::{CaptureFile, cannot_open};
-use orkbase::packet::Frame;
+use super::file::{CaptureFile, Record, cannot_open};
+use crate::keylog::Text;
+use orkbase::packet::{Frame, LinkType};
+use orkbase::time::Timestamp;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+const NO_FRAME: Frame<'static> =
+    Frame { at: Timestamp(0), link: LinkType::Ethernet, wire_len: 0, bytes: &[] };
 
 /// Capture files that follow each other.
 #[derive(Debug)]
 pub struct CaptureSet {
     waiting: VecDeque<Source>,
     current: Option<CaptureFile>,
+    /// Where the frame last advanced to lies.
+    record: Option<Record>,
+    /// TLS keys that files brought.
+    keys: Vec<Text>,
     /// Bytes of files that are done, frames likewise.
     bytes_before: u64,
     frames_before: u64,
@@ -58,7 +67,15 @@ impl CaptureSet {
                 waiting.push_back(Source::File(file));
             }
         }
-        Ok(Self { waiting, current: None, bytes_before: 0, frames_before: 0, total })
+        Ok(Self {
+            waiting,
+            current: None,
+            record: None,
+            keys: Vec::new(),
+            bytes_before: 0,
+            frames_before: 0,
+            total,
+        })
     }
 
     /// The next frame of this file or the first of the next one; none when all are read.
@@ -67,23 +84,50 @@ impl CaptureSet {
     /// What [`CaptureFile`] says. Calling again goes on with the next file, so a caller may report
     /// the error (for `Truncated` as a warning) and go on.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
-        let record = loop {
+        Ok(self.advance()?.then(|| self.frame()))
+    }
+
+    /// The first half of [`next_frame`](Self::next_frame): whether there is one more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn advance(&mut self) -> Result<bool, CaptureError> {
+        self.record = None;
+        loop {
             let Some(file) = &mut self.current else {
                 if !self.open_next()? {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 continue;
             };
-            match file.next_record() {
-                Ok(Some(record)) => break record,
+            let next = file.next_record();
+            if let Some(keys) = file.take_keys() {
+                self.keys.push(keys);
+            }
+            match next {
+                Ok(Some(record)) => {
+                    self.record = Some(record);
+                    return Ok(true);
+                }
                 Ok(None) => self.leave(),
                 Err(error) => {
                     self.leave();
                     return Err(error);
                 }
             }
-        };
-        Ok(self.current.as_ref().map(|file| file.frame(&record)))
+        }
+    }
+
+    /// The frame advanced to; an empty one before the first and behind the last.
+    #[must_use]
+    pub fn frame(&self) -> Frame<'_> {
+        let frame = self.current.as_ref().zip(self.record.as_ref());
+        frame.map_or(NO_FRAME, |(file, record)| file.frame(record))
+    }
+
+    /// Lines of TLS key logs that the files advanced through brought with them.
+    pub fn take_keys(&mut self) -> Vec<Text> {
+        std::mem::take(&mut self.keys)
     }
 
     fn open_next(&mut self) -> Result<bool, CaptureError> {
@@ -165,8 +209,6 @@ fn captures_in(directory: &Path) -> Result<Vec<PathBuf>, CaptureError> {
 mod tests {
     use super::*;
     use crate::capture::writer::PcapWriter;
-    use orkbase::packet::LinkType;
-    use orkbase::time::Timestamp;
 
     fn capture(payloads: &[&str]) -> Vec<u8> {
         let link = LinkType::Ethernet;

@@ -88,6 +88,8 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "capture.hep_ports" => capture.ports.hep = ports;
     "capture.hep_listen" => capture.hep_listen = |value| address(value, "\"0.0.0.0:9060\"", "to listen nowhere");
     "capture.hep_key" => capture.hep_key = hep_key;
+    "capture.key_log" => capture.key_log = file_or_none;
+    "capture.tls_ports" => capture.tls_ports = ports;
 
     "calls.record_all" => calls.record_all = truth;
     "calls.rtp_timeout_s" => calls.rtp_timeout_ms = seconds;
@@ -318,6 +320,12 @@ fn filter(value: &Value) -> Result<String, Wrong> {
 fn folder(value: &Value) -> Result<PathBuf, Wrong> {
     let path = value.text().filter(|text| !text.is_empty() && !text.contains('\0'));
     path.map(PathBuf::from).ok_or_else(|| wrong("the path of a folder"))
+}
+
+fn file_or_none(value: &Value) -> Result<Option<PathBuf>, Wrong> {
+    let path = value.text().filter(|text| !text.contains('\0'));
+    let path = path.ok_or_else(|| wrong("the path of a file, or \"\" for none"))?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
 }
 
 fn naming(value: &Value) -> Result<String, Wrong> {

@@ -52,6 +52,10 @@ pub struct Capture {
     pub hep_listen: Option<SocketAddr>,
     /// What every HEP packet must show.
     pub hep_key: HepKey,
+    /// TLS keys that servers or phones write; `None` without.
+    pub key_log: Option<PathBuf>,
+    /// TCP ports of servers whose TLS is signalling.
+    pub tls_ports: Vec<u16>,
 }
 
 /// `[tapes]`: what is written, and where.
@@ -116,6 +120,8 @@ impl Default for Config {
                 ports: TunnelPorts::default(),
                 hep_listen: None,
                 hep_key: HepKey::default(),
+                key_log: None,
+                tls_ports: vec![5061],
             },
             calls: Settings { parties: PartyRules::default(), ..Settings::default() },
             party_map_file: PathBuf::new(),

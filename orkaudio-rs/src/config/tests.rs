@@ -80,6 +80,8 @@ fn every_key_sets_its_own_field() {
         hep_ports = [7, 65535]
         hep_listen = "[::]:9060"
         hep_key = "k"
+        key_log = "/run/keys"
+        tls_ports = [5061, 5071]
         [calls]
         record_all = false
         rtp_timeout_s = 1
@@ -157,6 +159,8 @@ fn every_key_sets_its_own_field() {
             },
             hep_listen: "[::]:9060".parse().ok(),
             hep_key: HepKey::new("k"),
+            key_log: Some(PathBuf::from("/run/keys")),
+            tls_ports: vec![5061, 5071],
         },
         calls: Settings {
             record_all: false,

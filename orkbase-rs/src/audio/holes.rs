@@ -128,6 +128,12 @@ impl Holes {
         }
     }
 
+    /// A packet came late that is no audio: the hole was none of lost audio, as far as anybody knows.
+    #[cold]
+    pub(super) fn dismiss(&mut self, order: u32) {
+        self.list.retain(|hole| order.wrapping_sub(hole.order) >= hole.count);
+    }
+
     /// Gives what is made up for every hole that ends before `until` samples, and where it belongs.
     pub(super) fn conceal(&mut self, until: i64, put: &mut dyn FnMut(i64, &[i16])) {
         let ripe = |hole: &Hole| hole.at + hole.length < until;
@@ -215,6 +221,11 @@ mod tests {
         let parts: Vec<_> =
             made(&mut holes, i64::MAX).into_iter().map(|(at, list)| (at, list.len())).collect();
         assert_eq!(parts, [(400, 160), (720, 160)]);
+        holes.open(Law::A, (15, 2), (900, 160), &octets(0, 160));
+        holes.dismiss(17);
+        assert_eq!(holes.list.len(), 1);
+        holes.dismiss(16);
+        assert!(made(&mut holes, i64::MAX).is_empty(), "a telephone event");
         holes.open(Law::A, (20, 1), (1_000, 160), &octets(0, 160));
         holes.fill(20, 1_000, &octets(0, 160));
         assert!(made(&mut holes, i64::MAX).is_empty());

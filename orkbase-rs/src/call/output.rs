@@ -7,6 +7,7 @@ use crate::{
     message::{tag::AddTagMessage, tape::TapeMessage},
     rtp::{dtmf::Key, emodel::Opinion, losses::Losses},
     time::Timestamp,
+    tls::Notice,
 };
 use std::net::SocketAddr;
 
@@ -29,6 +30,8 @@ pub enum Output {
     Closed(Box<Closing>),
     /// A call is over that a filter left out, or, if the settings ask for it, any call.
     Over(Box<Account>),
+    /// Tell the operator of signalling that cannot be read.
+    Noticed(Notice),
 }
 
 /// A tape begins.

@@ -178,6 +178,11 @@ impl Switchboard {
         self.flows.len()
     }
 
+    /// Passes something on to the operator, in its turn.
+    pub(crate) fn notice(&mut self, notice: crate::tls::Notice) {
+        self.outputs.push_back(Output::Noticed(notice));
+    }
+
     /// The next thing to do.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {

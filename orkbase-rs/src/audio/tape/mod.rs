@@ -60,6 +60,16 @@ struct Leg {
 }
 
 impl Leg {
+    /// A packet that is no audio: order goes on, unless it came late.
+    fn note_void(&mut self, order: u32) {
+        let Some((last, end)) = self.last else { return };
+        if order.wrapping_sub(last).cast_signed() > 0 {
+            self.last = Some((order, end));
+        } else {
+            self.holes.dismiss(order);
+        }
+    }
+
     /// Keeps account of what is missing before a G.711 record at `at` samples.
     #[inline]
     fn note_losses(&mut self, law: Law, record: &Record<'_>, at: i64, payload: &[u8]) {
@@ -353,7 +363,7 @@ impl TapeAudio {
         let Some(leg) = self.legs.get_mut(index) else { return };
         let way = leg.ways.get(usize::from(record.slot)).copied();
         if record.void {
-            leg.last = leg.last.map(|(_, end)| (record.order, end));
+            leg.note_void(record.order);
         }
         if way == Some(Way::Noise) && leg.ways.iter().any(|way| matches!(way, Way::G711(_))) {
             return self.begin_noise(index, record, scratch, sink);
