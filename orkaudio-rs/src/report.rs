@@ -80,6 +80,7 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("call.answered", c.calls_answered),
         ("call.failed", c.calls_failed),
         ("call.evicted", c.calls_evicted),
+        ("call.endpoints_refused", c.endpoints_refused),
         ("rtp.packets", c.rtp_packets),
         ("rtp.late", c.rtp_late),
         ("rtp.unheard", c.rtp_unheard),

@@ -87,6 +87,8 @@ pub struct Counters {
     pub candidate_packets: u64,
     /// Such packets forgotten again.
     pub candidate_dropped: u64,
+    /// Announced addresses beyond the bound of a call.
+    pub endpoints_refused: u64,
     /// UDP datagrams that are neither signalling nor media.
     pub other_datagrams: u64,
 }
@@ -166,6 +168,18 @@ impl Switchboard {
     #[must_use]
     pub fn flows_live(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Addresses announced by calls.
+    #[must_use]
+    pub fn endpoints_live(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Flows watched that nobody announced.
+    #[must_use]
+    pub fn candidates_live(&self) -> usize {
+        self.candidates.len()
     }
 
     /// The next thing to do.
@@ -320,7 +334,11 @@ impl Switchboard {
             message.tags.insert("holdnumber".to_owned(), call.holds.to_string());
             self.outputs.push_back(Output::Told(Box::new(message)));
         }
-        for new in announced {
+        self.counters.endpoints_refused += announced.refused;
+        for old in announced.dropped {
+            self.endpoints.forget(old, slot);
+        }
+        for new in announced.fresh {
             self.take_over(new.address, slot);
             let owner = EndpointOwner { call: slot, role: new.role, audio: new.audio };
             self.endpoints.announce(new.address, owner);
