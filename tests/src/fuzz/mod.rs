@@ -11,6 +11,7 @@ mod capture;
 mod codecs;
 mod config;
 mod decode;
+mod house;
 mod input;
 mod message;
 mod reassembly;

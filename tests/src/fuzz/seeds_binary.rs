@@ -21,6 +21,7 @@ pub(super) fn write(add: Add<'_>) -> io::Result<()> {
     encapsulations(&inside, add)?;
     skinny(add)?;
     keys(add)?;
+    files(&inside, add)?;
     codecs(add)?;
     scripts(add)
 }
@@ -179,6 +180,45 @@ fn keys(add: Add<'_>) -> io::Result<()> {
     for (suite, key, more) in seeds {
         let inline = chunk(&[key, more].concat());
         add("srtp", &[&[suite][..], &inline, &chunk(&packet), &chunk(&packet)].concat())?;
+    }
+    Ok(())
+}
+
+/// Capture files of the kinds that the samples are not.
+fn files(inside: &[u8], add: Add<'_>) -> io::Result<()> {
+    let block = |kind: u32, body: &[u8]| {
+        let mut body = body.to_vec();
+        body.resize(body.len().next_multiple_of(4), 0);
+        let length = u32::try_from(body.len() + 12).unwrap_or(0).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, &body, &length].concat()
+    };
+    let length = u32::try_from(inside.len()).unwrap_or(0);
+    let little = length.to_le_bytes();
+    let section = block(
+        0x0a0d_0d0a,
+        &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255],
+    );
+    let interface = block(
+        1,
+        &[
+            1, 0, 0, 0, 0, 0, 4, 0, 9, 0, 1, 0, 9, 0, 0, 0, 14, 0, 8, 0, 16, 14, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0,
+        ],
+    );
+    let enhanced =
+        block(6, &[&[0, 0, 0, 0, 9, 8, 7, 6, 5, 4, 3, 2][..], &little, &little, inside].concat());
+    let simple = block(3, &[&little[..], inside].concat());
+    let old =
+        block(2, &[&[0, 0, 9, 0, 9, 8, 7, 6, 5, 4, 3, 2][..], &little, &little, inside].concat());
+    let names = block(4, &[0; 8]);
+    add("capture", &[section, interface, enhanced, names, simple, old].concat())?;
+    // Big-endian with nanoseconds, and the old kind with a longer record header.
+    let big = length.to_be_bytes();
+    let head = [0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 1];
+    for (magic, more) in [([0xa1, 0xb2, 0x3c, 0x4d], &[][..]), ([0xa1, 0xb2, 0xcd, 0x34], &[0; 8])]
+    {
+        let record = [&[0x65, 0, 0, 0, 0, 0, 0, 1][..], &big, &big, more, inside].concat();
+        add("capture", &[&magic[..], &head, &record, &record].concat())?;
     }
     Ok(())
 }
