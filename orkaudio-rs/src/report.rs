@@ -80,6 +80,7 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("call.answered", c.calls_answered),
         ("call.failed", c.calls_failed),
         ("call.evicted", c.calls_evicted),
+        ("capture.clock_set_back", c.clock_set_back),
         ("call.endpoints_refused", c.endpoints_refused),
         ("rtp.packets", c.rtp_packets),
         ("rtp.late", c.rtp_late),

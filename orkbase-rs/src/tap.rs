@@ -175,6 +175,8 @@ impl Tap {
     #[cold]
     fn handle_odd(&mut self, frame: &Frame<'_>) {
         self.core.now = frame.at;
+        // The capture clock may have been set back.
+        self.next_due = self.next_due.min(frame.at.plus_millis(DUE_MS));
         self.decoder.handle_frame(frame, &mut self.core);
         self.core.board.handle_timeout(frame.at);
     }

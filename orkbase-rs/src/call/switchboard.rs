@@ -87,6 +87,8 @@ pub struct Counters {
     pub candidate_packets: u64,
     /// Such packets forgotten again.
     pub candidate_dropped: u64,
+    /// Times the capture clock was set back.
+    pub clock_set_back: u64,
     /// Announced addresses beyond the bound of a call.
     pub endpoints_refused: u64,
     /// UDP datagrams that are neither signalling nor media.
@@ -107,7 +109,7 @@ pub struct Switchboard {
     pub(super) outputs: VecDeque<Output>,
     pool: Vec<Vec<u8>>,
     pub(super) now: Timestamp,
-    next_sweep: Timestamp,
+    pub(super) next_sweep: Timestamp,
     pub(super) counters: Counters,
     live: usize,
     pub(super) decoders: Arc<dyn DecoderSource>,
@@ -461,8 +463,10 @@ impl Switchboard {
     /// Time of a packet or a tick; the rest happens only now and then.
     #[inline]
     pub(super) fn pass_time(&mut self, now: Timestamp) {
-        if now > self.now {
+        if now >= self.now {
             self.now = now;
+        } else {
+            self.time_went_back(now);
         }
         if self.now >= self.next_sweep {
             self.sweep();

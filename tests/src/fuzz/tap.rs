@@ -91,7 +91,14 @@ impl Theatre {
         match input.below(12) {
             0..=2 => self.sip(input),
             3..=5 => self.rtp(input),
-            6 => self.now = self.now.plus_millis(u64::from(input.number::<u16>())),
+            6 => match input.number::<u16>() {
+                // Clocks are set back, by seconds or by a day.
+                back @ 0xff00.. => {
+                    let back = u64::from(back & 0xff).pow(2) * 1_500_000_000;
+                    self.now = Timestamp(self.now.0.saturating_sub(back));
+                }
+                on => self.now = self.now.plus_millis(u64::from(on)),
+            },
             7 => self.command(input),
             8 => {
                 self.now = self.now.plus_millis(u64::from(input.byte()) * 1_000);
