@@ -199,6 +199,8 @@ pub fn packets(tap: &TapCounters) -> Map<String, Value> {
         ("call.ignored", c.calls_ignored),
         ("call.adopted", c.calls_adopted),
         ("call.linked", c.calls_linked),
+        ("capture.clock_set_back", c.clock_set_back),
+        ("call.endpoints_refused", c.endpoints_refused),
         ("rtp.packets", c.rtp_packets),
         ("rtp.late", c.rtp_late),
         ("rtp.unheard", c.rtp_unheard),

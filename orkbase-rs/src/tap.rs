@@ -65,6 +65,23 @@ pub struct TapCounters {
     pub calls: Counters,
 }
 
+/// Entries in the core's tables, each of which has a bound: for tests and fuzzers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Held {
+    /// Calls.
+    pub calls: usize,
+    /// Media flows bound to calls.
+    pub flows: usize,
+    /// Addresses that calls announced.
+    pub endpoints: usize,
+    /// Flows watched that nobody announced.
+    pub candidates: usize,
+    /// TCP directions searched for signalling.
+    pub tcp_readers: usize,
+    /// Skinny phones.
+    pub phones: usize,
+}
+
 /// The core of the recorder.
 #[derive(Debug)]
 pub struct Tap {
@@ -183,6 +200,8 @@ impl Tap {
     #[cold]
     fn handle_odd(&mut self, frame: &Frame<'_>) {
         self.core.now = frame.at;
+        // The capture clock may have been set back.
+        self.next_due = self.next_due.min(frame.at.plus_millis(DUE_MS));
         self.decoder.handle_frame(frame, &mut self.core);
         self.core.board.handle_timeout(frame.at);
     }
@@ -259,6 +278,20 @@ impl Tap {
     #[must_use]
     pub fn live(&self) -> (usize, usize) {
         (self.core.board.calls_live(), self.core.board.flows_live())
+    }
+
+    /// How full every table is.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let board = &self.core.board;
+        Held {
+            calls: board.calls_live(),
+            flows: board.flows_live(),
+            endpoints: board.endpoints_live(),
+            candidates: board.candidates_live(),
+            tcp_readers: self.core.streams.len(),
+            phones: self.core.phones.len(),
+        }
     }
 }
 

@@ -298,6 +298,51 @@ fn on_demand_only_records_nothing_unasked() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_changes_no_call() {
+    let text = format!(
+        "{UP} rtp 2s; a->b BYE; b->a 200; idle 10s; c->d INVITE pcmu; d->c 200; c->d ACK; rtp 1s; c->d BYE"
+    );
+    let plain = run(&text);
+    let mut frames = play(&text).unwrap().frames;
+    let middle = frames[0].0 + 1_000_000_000;
+    for (at, _) in &mut frames {
+        if *at > middle {
+            *at -= 3_600_000_000_000;
+        }
+    }
+    let got = rehearse(&frames, Settings::default());
+    assert_eq!((got.counters.calls.clock_set_back, got.stages()), (1, plain.stages()));
+    assert_eq!(got.stages(), "start stop start stop");
+    for (got, plain) in got.tapes.iter().zip(&plain.tapes) {
+        assert!(got.ms().abs_diff(plain.ms()) <= 40, "{} {}", got.ms(), plain.ms());
+        let (got, plain) = (got.closing.as_ref().unwrap(), plain.closing.as_ref().unwrap());
+        assert_eq!((got.why, got.legs.len()), (plain.why, 2));
+        assert!(got.legs.iter().zip(&plain.legs).all(|(a, b)| a.packets == b.packets));
+    }
+}
+
+#[test]
+fn one_call_cannot_take_every_flow() {
+    let mut frames = play(&format!("{UP} rtp 1s; a->b BYE; idle 1s")).unwrap().frames;
+    let (at, media) = frames.iter().rev().find(|(_, frame)| frame.len() == 214).unwrap().clone();
+    let late: Vec<(u64, Vec<u8>)> = frames.drain(frames.len() - 1..).collect();
+    for port in 0..200_u16 {
+        let mut copy = media.clone();
+        copy[34..36].copy_from_slice(&(20_000 + port).to_be_bytes());
+        let sequence = u16::from_be_bytes([copy[44], copy[45]]) + 1 + port;
+        copy[44..46].copy_from_slice(&sequence.to_be_bytes());
+        frames.push((at, copy));
+    }
+    frames.extend(late);
+    let mut most = 0;
+    let settings = Settings { max_flows: 100, ..Settings::default() };
+    let got = rehearse_with(&frames, settings, &mut |tap, _| most = most.max(tap.live().1));
+    assert_eq!((most, got.counters.calls.rtp_refused), (64, 0));
+    let legs = &got.only().closing.as_ref().unwrap().legs;
+    assert_eq!(legs.iter().map(|leg| leg.packets).sum::<u64>(), 300);
+}
+
+#[test]
 fn where_blocks_end_changes_no_sample() {
     let text = format!(
         "set loss=3% dup=2% reorder=4% seed=9; {UP} rtp 2s; dtmf a->b 5; rtp 1s; dtmf b->a 7; rtp 2s; a->b BYE"

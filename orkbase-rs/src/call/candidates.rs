@@ -185,6 +185,13 @@ impl Candidates {
         self.flows.get(&flow)?.kept.front().map(|packet| packet.at)
     }
 
+    /// Stops watching every flow.
+    pub fn clear(&mut self) {
+        while let Some(oldest) = self.by_age.first_key_value().map(|(_, flow)| *flow) {
+            self.forget(oldest);
+        }
+    }
+
     /// Stops watching a flow; what was kept of it comes back in order.
     pub fn take(&mut self, flow: FlowId) -> VecDeque<Kept> {
         let Some(known) = self.flows.remove(&flow) else { return VecDeque::new() };

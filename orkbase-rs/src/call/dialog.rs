@@ -13,7 +13,7 @@ use crate::{
 use std::net::SocketAddr;
 
 /// Announced endpoints kept of one call: more than any forked call with ICE needs.
-const MAX_ENDPOINTS: usize = 64;
+pub const MAX_ENDPOINTS: usize = 64;
 /// Payload meanings kept of one role.
 const MAX_FORMATS: usize = 96;
 /// Branches of a forked proposal told apart.
@@ -94,6 +94,17 @@ pub struct Announced {
     pub audio: bool,
     /// When it was announced first.
     pub since: Timestamp,
+}
+
+/// What an announcement changes.
+#[derive(Debug, Default)]
+pub struct Announcement {
+    /// Addresses said now, at most [`MAX_ENDPOINTS`].
+    pub fresh: Vec<Announced>,
+    /// Older addresses that the call gives up for them.
+    pub dropped: Vec<SocketAddr>,
+    /// Addresses beyond the bound.
+    pub refused: u64,
 }
 
 /// One call as signalling tells it.
@@ -289,24 +300,38 @@ impl Dialog {
         self.course.released = Some(Released { at, by, code, cause: signal.remarks.cause.clone() });
     }
 
-    /// Takes in what `role` announced; its addresses come back.
-    pub fn announce(&mut self, at: Timestamp, role: Role, media: &[Media]) -> Vec<Announced> {
-        let mut fresh = Vec::new();
+    /// Takes in what `role` announced.
+    pub fn announce(&mut self, at: Timestamp, role: Role, media: &[Media]) -> Announcement {
+        let mut told = Announcement::default();
         for stream in media.iter().filter(|m| m.port != 0) {
             let address = stream.address.filter(|a| !a.is_unspecified());
             let main = address.map(|a| SocketAddr::new(a, stream.port));
             for address in main.into_iter().chain(stream.candidates.iter().copied()) {
+                if told.fresh.len() == MAX_ENDPOINTS {
+                    told.refused += 1;
+                    continue;
+                }
                 let new = Announced { role, address, audio: stream.audio, since: at };
                 // Said again is said anew: the call may have lost the address to another meanwhile.
-                fresh.push(new);
+                told.fresh.push(new);
                 let known = self.announced.iter_mut().find(|old| old.address == address);
                 if let Some(known) = known {
                     (known.role, known.audio) = (role, stream.audio);
-                } else if self.announced.len() < MAX_ENDPOINTS {
+                } else {
                     self.announced.push(new);
                 }
             }
         }
+        // The oldest give way to what was said now.
+        let mut excess = self.announced.len().saturating_sub(MAX_ENDPOINTS);
+        self.announced.retain(|old| {
+            let stays = excess == 0 || told.fresh.iter().any(|new| new.address == old.address);
+            if !stays {
+                excess -= 1;
+                told.dropped.push(old.address);
+            }
+            stays
+        });
         if let Some(audio) = media.iter().find(|m| m.audio && m.port != 0) {
             let index = role.index();
             if let Some(known) = self.formats.get_mut(index) {
@@ -320,7 +345,7 @@ impl Dialog {
                 security.clone_from(&audio.security);
             }
         }
-        fresh
+        told
     }
 
     /// Takes in who may send; true when the call was put on hold or taken off hold by it.
@@ -373,5 +398,51 @@ impl Dialog {
         let of =
             |role: Role| self.security.get(role.index()).is_some_and(|s| *s != Security::Clear);
         of(sender) || of(sender.other())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::{Fact, Speaker};
+
+    fn media(port: u16, candidates: u16) -> Media {
+        Media {
+            audio: true,
+            address: Some([10, 0, 0, 1].into()),
+            port,
+            rtcp_port: None,
+            candidates: (0..candidates).map(|n| ([10, 0, 0, 2], port + n).into()).collect(),
+            flow: Flow::SendReceive,
+            formats: Vec::new(),
+            security: Security::Clear,
+        }
+    }
+
+    #[test]
+    fn the_newest_addresses_are_kept_and_no_more_than_the_bound() {
+        let at = Timestamp(1);
+        let end: SocketAddr = ([10, 0, 0, 1], 5060).into();
+        let signal = Signal {
+            call: "1".to_owned(),
+            source: end,
+            destination: end,
+            speaker: Speaker::default(),
+            from: Name::default(),
+            to: Name::default(),
+            remarks: crate::signal::Remarks::default(),
+            fact: Fact::Ended,
+        };
+        let mut dialog = Dialog::begin(at, &signal);
+        let many = dialog.announce(at, Role::Caller, &[media(1_000, 80)]);
+        assert_eq!((many.fresh.len(), many.refused), (MAX_ENDPOINTS, 81 - 64));
+        let same = dialog.announce(at, Role::Caller, &[media(1_000, 10)]);
+        assert_eq!((same.fresh.len(), same.dropped.len()), (11, 0));
+        let moved = dialog.announce(at, Role::Caller, &[media(4_000, 1)]);
+        let old: Vec<SocketAddr> =
+            vec![([10, 0, 0, 1], 1_000).into(), ([10, 0, 0, 2], 1_000).into()];
+        assert_eq!((moved.dropped, moved.refused), (old, 0));
+        assert_eq!(dialog.announced.len(), MAX_ENDPOINTS);
+        assert!(dialog.announced.iter().any(|known| known.address == moved.fresh[0].address));
     }
 }

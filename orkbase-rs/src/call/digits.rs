@@ -62,6 +62,11 @@ impl Presses {
         Self { unpaired: Vec::new(), info_numbers: [0; 2] }
     }
 
+    /// Forgets the presses that wait for their like.
+    pub(super) fn forget(&mut self) {
+        self.unpaired.clear();
+    }
+
     /// Whether an INFO was not seen before. Number 0 says nothing.
     fn is_new_info(&mut self, role: Role, number: u32) -> bool {
         let Some(highest) = self.info_numbers.get_mut(role.index()) else { return true };

@@ -8,7 +8,7 @@ use super::{
     index::{CallSlot, EndpointOwner, FlowId, FlowOwner},
     meaning::{introduce, learn},
     party::Role,
-    session::{Call, MAX_STREAMS, Wanted},
+    session::{Call, MAX_FLOWS, MAX_STREAMS, Wanted},
     stream::{Meaning, Stream},
     switchboard::Switchboard,
 };
@@ -165,7 +165,7 @@ impl Switchboard {
         role: Role,
         rtp: &RtpPacket<'_>,
     ) {
-        if self.flows.len() >= self.settings.max_flows {
+        if self.flows.len() >= self.settings.max_flows && self.flows.owner(flow).is_none() {
             self.counters.rtp_refused += 1;
             return;
         }
@@ -184,6 +184,7 @@ impl Switchboard {
         let before = self.flows.bind(flow, owner);
         if before.is_none_or(|before| before.call != slot)
             && let Some(call) = self.call_mut(slot)
+            && !call.flows.contains(&flow)
         {
             call.flows.push(flow);
             call.tell(at, || {
@@ -196,6 +197,11 @@ impl Switchboard {
                     rtp.payload_type
                 )
             });
+            // One call must not fill the table: its oldest flow gives way, and may come again.
+            if call.flows.len() > MAX_FLOWS {
+                let oldest = call.flows.remove(0);
+                self.flows.unbind(oldest, slot);
+            }
         }
         self.heard(at, owner, rtp);
     }

@@ -1,6 +1,7 @@
 //! Calls: from signals and media to recordings.
 
 pub mod candidates;
+mod clock;
 pub mod command;
 mod control;
 pub mod course;

@@ -10,6 +10,9 @@ use crate::time::Timestamp;
 /// Streams kept of one call; a phone that restarts its SSRC with every hold stays far below.
 pub const MAX_STREAMS: usize = 32;
 
+/// Flows of one call; relays and phones that change their address have a handful.
+pub const MAX_FLOWS: usize = 64;
+
 /// What the operator or the settings want of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wanted {

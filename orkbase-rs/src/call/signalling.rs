@@ -210,7 +210,11 @@ impl Switchboard {
         if changed {
             self.held_or_resumed(at, slot);
         }
-        for new in announced {
+        self.counters.endpoints_refused += announced.refused;
+        for old in announced.dropped {
+            self.endpoints.forget(old, slot);
+        }
+        for new in announced.fresh {
             self.take_over(at, new, slot);
             let owner = EndpointOwner { call: slot, role: new.role, audio: new.audio };
             self.endpoints.announce(new.address, owner);

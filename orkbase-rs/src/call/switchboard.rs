@@ -90,6 +90,10 @@ pub struct Counters {
     pub candidate_packets: u64,
     /// Such packets forgotten again.
     pub candidate_dropped: u64,
+    /// Times the capture clock was set back.
+    pub clock_set_back: u64,
+    /// Announced addresses beyond the bound of a call.
+    pub endpoints_refused: u64,
     /// UDP datagrams that are neither signalling nor media.
     pub other_datagrams: u64,
 }
@@ -109,7 +113,7 @@ pub struct Switchboard {
     pub(super) outputs: VecDeque<Output>,
     pub(super) pool: Vec<Vec<u8>>,
     pub(super) now: Timestamp,
-    next_sweep: Timestamp,
+    pub(super) next_sweep: Timestamp,
     pub(super) counters: Counters,
     pub(super) live: usize,
     pub(super) links: Links,
@@ -183,6 +187,18 @@ impl Switchboard {
         self.outputs.push_back(Output::Noticed(notice));
     }
 
+    /// Addresses announced by calls.
+    #[must_use]
+    pub fn endpoints_live(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Flows watched that nobody announced.
+    #[must_use]
+    pub fn candidates_live(&self) -> usize {
+        self.candidates.len()
+    }
+
     /// The next thing to do.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -242,8 +258,10 @@ impl Switchboard {
     /// Time of a packet or a tick; the rest happens only now and then.
     #[inline]
     pub(super) fn pass_time(&mut self, now: Timestamp) {
-        if now > self.now {
+        if now >= self.now {
             self.now = now;
+        } else {
+            self.time_went_back(now);
         }
         if self.now >= self.next_sweep {
             self.sweep();

@@ -130,7 +130,7 @@ impl Framer {
     fn step(&mut self, rest: &[u8], sink: &mut dyn FnMut(&[u8])) -> Option<usize> {
         match self.state {
             State::Unsure | State::Start => self.step_start(rest),
-            State::Garbage => Some(self.step_garbage(rest)),
+            State::Garbage => self.step_garbage(rest),
             State::Head(head) => self.step_head(rest, head),
             State::Body(length) => {
                 sink(rest.get(..length)?);
@@ -164,11 +164,13 @@ impl Framer {
             }
         }
         let unsearched = rest.get(self.searched..).unwrap_or_default();
-        let Some(end) = text::find(b'\n', unsearched).map(|at| self.searched + at) else {
-            if rest.len() > MAX_START_LINE {
-                self.go(State::Garbage);
-                return Some(0);
-            }
+        let end = text::find(b'\n', unsearched).map(|at| self.searched + at);
+        // The same whether its end has come or not: where segments end must not matter.
+        if end.unwrap_or(rest.len().saturating_sub(1)) >= MAX_START_LINE {
+            self.go(State::Garbage);
+            return Some(0);
+        }
+        let Some(end) = end else {
             self.searched = rest.len();
             return None;
         };
@@ -188,32 +190,35 @@ impl Framer {
     }
 
     /// Up to the next line, or to a WebSocket frame on the way.
-    fn step_garbage(&mut self, rest: &[u8]) -> usize {
+    fn step_garbage(&mut self, rest: &[u8]) -> Option<usize> {
         let line_end = text::find(b'\n', rest);
         let end = line_end.map_or(rest.len(), |at| at + 1);
         let line = rest.get(..end).unwrap_or(rest);
-        let frame = websocket::candidates(line).find(|at| {
-            let frame = rest.get(*at..).unwrap_or_default();
-            websocket::sight(frame, self.max_message) == Sight::Message
+        let found = websocket::candidates(line).find_map(|at| {
+            match websocket::sight(rest.get(at..)?, self.max_message) {
+                Sight::Nothing => None,
+                sight @ (Sight::Short | Sight::Message) => Some((at, sight)),
+            }
         });
-        let used = frame.unwrap_or(end);
+        let used = found.map_or(end, |(at, _)| at);
         self.discard(used);
-        self.go(match (frame, line_end) {
-            (Some(_), _) => State::Frame,
-            (None, Some(_)) => State::Start,
-            (None, None) => State::Garbage,
-        });
-        used
+        match found {
+            Some((_, Sight::Message)) => self.go(State::Frame),
+            // Perhaps a frame: more is needed to tell.
+            Some(_) => return (used > 0).then_some(used),
+            None if line_end.is_some() => self.go(State::Start),
+            None => {}
+        }
+        Some(used)
     }
 
     fn step_head(&mut self, rest: &[u8], head: Head) -> Option<usize> {
-        let Some(end) = self.head_end(rest) else {
-            if rest.len() <= self.max_message {
-                return None;
-            }
+        let end = self.head_end(rest);
+        if end.unwrap_or(rest.len()) > self.max_message {
             self.go(State::Garbage);
             return Some(0);
-        };
+        }
+        let end = end?;
         let lines = rest.get(..end).unwrap_or(rest);
         match head {
             Head::Http => {
@@ -397,6 +402,16 @@ mod tests {
     fn too_long_is_not_delivered() {
         let long = b"INVITE sip:a@b SIP/2.0\r\nContent-Length: 70000\r\n\r\n";
         check(&[long, &b"x\r\n"[..], BYE].concat(), &[BYE]);
+        // A head beyond the bound is garbage, whether its end comes with it or later.
+        let head = [b"BYE sip:a@b SIP/2.0\r\nX: ", &b"y".repeat(300)[..], b"\r\n", BYE].concat();
+        for split in [0, 100, 320, 340, head.len()] {
+            let mut framer = Framer::new(128);
+            let mut messages = Vec::new();
+            for piece in [&head[..split], &head[split..]] {
+                framer.push(piece, false, &mut |message| messages.push(message.to_vec()));
+            }
+            assert_eq!(messages, [BYE], "split at {split}");
+        }
         let endless = b"INVITE sip:a@b SIP/2.0\r\n".iter().copied();
         let endless: Vec<u8> = endless.chain(b"X: y\r\n".repeat(20_000)).collect();
         assert_eq!(frames(&[(&endless, false), (BYE, false)]), [BYE]);
@@ -439,7 +454,7 @@ mod tests {
         let stream = [frame(0x81, key, INVITE), frame(0x82, key, BYE)].concat();
         check(&stream, &[INVITE, BYE]);
         let late = [b"tail of something", &stream[..]].concat();
-        assert_eq!(frames(&[(&late, false)]), [INVITE, BYE]);
+        check(&late, &[INVITE, BYE]);
         let other = frame(0x81, None, b"{\"json\": \"over a websocket\"}");
         assert!(frames(&[(&other, false)]).is_empty());
     }

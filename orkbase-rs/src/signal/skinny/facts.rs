@@ -71,6 +71,18 @@ enum End {
 }
 
 impl Phones {
+    /// Phones known now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// No phone is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The fact a message states about a call, if any; `source` sent it to `destination`.
     pub fn read(
         &mut self,
