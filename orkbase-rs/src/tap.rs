@@ -16,6 +16,7 @@ use crate::{
         decoder::{self, Decoder, Limits, Sink, TcpStream},
     },
     signal::{
+        iax2::{self, Iax2, Told},
         sip::{Message, facts, framing::Framer, looks_like_sip},
         skinny::{self, looks_like_skinny},
     },
@@ -44,6 +45,8 @@ pub struct SignalCounters {
     pub skinny_messages: u64,
     /// Skinny messages that stated a fact about a call.
     pub skinny_facts: u64,
+    /// IAX2.
+    pub iax2: iax2::Counters,
 }
 
 /// Everything the core counts.
@@ -80,6 +83,7 @@ struct Core {
     headers: Vec<String>,
     streams: HashMap<(SocketAddr, SocketAddr), Reader, RandomState>,
     phones: skinny::Phones,
+    iax2: Iax2,
     now: Timestamp,
 }
 
@@ -123,6 +127,7 @@ impl Tap {
                 headers,
                 streams: HashMap::default(),
                 phones: skinny::Phones::default(),
+                iax2: Iax2::default(),
                 now: Timestamp::default(),
             },
             frames: 0,
@@ -214,7 +219,10 @@ impl Tap {
             frames: self.frames,
             frames_fast: self.frames_fast,
             packets: self.decoder.counters().clone(),
-            signals: self.core.signals.clone(),
+            signals: SignalCounters {
+                iax2: self.core.iax2.counters().clone(),
+                ..self.core.signals.clone()
+            },
             calls: self.core.board.counters().clone(),
         }
     }
@@ -231,7 +239,7 @@ impl Core {
     fn unknown(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
         if looks_like_sip(payload) {
             self.sip(source, destination, payload);
-        } else {
+        } else if !self.iax2(source, destination, payload) {
             self.board.handle_stray(self.now, source, destination, payload);
         }
     }
@@ -246,6 +254,19 @@ impl Core {
             self.signals.sip_facts += 1;
             self.board.handle_signal(self.now, &signal);
         }
+    }
+
+    /// False when it is none.
+    fn iax2(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
+        let (board, now) = (&mut self.board, self.now);
+        self.iax2.handle(now, source, destination, payload, &mut |told| match told {
+            Told::Fact(signal) => board.handle_signal(now, &signal),
+            Told::Voice { source, destination, rtp } => {
+                if !board.handle_datagram(now, source, destination, rtp) {
+                    board.handle_stray(now, source, destination, rtp);
+                }
+            }
+        })
     }
 
     fn skinny(&mut self, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {

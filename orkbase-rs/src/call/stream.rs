@@ -200,10 +200,12 @@ impl Stream {
     /// The account of this stream for the report at the end.
     #[must_use]
     pub fn report(&self, side: Side) -> LegReport {
+        // IAX2 hosts are IPv4-mapped in here.
+        let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
         LegReport {
             side,
-            source: self.source,
-            destination: self.destination,
+            source: plain(self.source),
+            destination: plain(self.destination),
             ssrc: self.ssrc,
             codec: self.codec_names(),
             packets: self.sequence.received(),

@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+pub mod iax2;
 pub mod sip;
 pub mod skinny;
 
