@@ -17,6 +17,7 @@ use crate::{
     },
     signal::{
         iax2::{self, Iax2, Told},
+        mgcp::{self, Mgcp},
         sip::{Message, facts, framing::Framer, looks_like_sip},
         skinny::{self, looks_like_skinny},
     },
@@ -47,6 +48,8 @@ pub struct SignalCounters {
     pub skinny_facts: u64,
     /// IAX2.
     pub iax2: iax2::Counters,
+    /// MGCP.
+    pub mgcp: mgcp::Counters,
 }
 
 /// Everything the core counts.
@@ -84,6 +87,7 @@ struct Core {
     streams: HashMap<(SocketAddr, SocketAddr), Reader, RandomState>,
     phones: skinny::Phones,
     iax2: Iax2,
+    mgcp: Mgcp,
     now: Timestamp,
 }
 
@@ -128,6 +132,7 @@ impl Tap {
                 streams: HashMap::default(),
                 phones: skinny::Phones::default(),
                 iax2: Iax2::default(),
+                mgcp: Mgcp::default(),
                 now: Timestamp::default(),
             },
             frames: 0,
@@ -221,6 +226,7 @@ impl Tap {
             packets: self.decoder.counters().clone(),
             signals: SignalCounters {
                 iax2: self.core.iax2.counters().clone(),
+                mgcp: self.core.mgcp.counters().clone(),
                 ..self.core.signals.clone()
             },
             calls: self.core.board.counters().clone(),
@@ -239,7 +245,9 @@ impl Core {
     fn unknown(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
         if looks_like_sip(payload) {
             self.sip(source, destination, payload);
-        } else if !self.iax2(source, destination, payload) {
+        } else if !self.iax2(source, destination, payload)
+            && !self.mgcp(source, destination, payload)
+        {
             self.board.handle_stray(self.now, source, destination, payload);
         }
     }
@@ -267,6 +275,13 @@ impl Core {
                 }
             }
         })
+    }
+
+    /// False when it is none.
+    fn mgcp(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
+        let (board, now) = (&mut self.board, self.now);
+        let mut told = |signal: &_| board.handle_signal(now, signal);
+        self.mgcp.handle(now, source, destination, payload, &mut told)
     }
 
     fn skinny(&mut self, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {

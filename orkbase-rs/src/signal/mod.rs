@@ -9,6 +9,7 @@ use std::{
 };
 
 pub mod iax2;
+pub mod mgcp;
 pub mod sip;
 pub mod skinny;
 
