@@ -16,6 +16,7 @@ use crate::{
         decoder::{self, Decoder, Limits, Sink, TcpStream},
     },
     signal::{
+        h323::{self, H323},
         iax2::{self, Iax2, Told},
         mgcp::{self, Mgcp},
         sip::{Message, facts, framing::Framer, looks_like_sip},
@@ -50,6 +51,8 @@ pub struct SignalCounters {
     pub iax2: iax2::Counters,
     /// MGCP.
     pub mgcp: mgcp::Counters,
+    /// H.323.
+    pub h323: h323::Counters,
 }
 
 /// Everything the core counts.
@@ -88,6 +91,7 @@ struct Core {
     phones: skinny::Phones,
     iax2: Iax2,
     mgcp: Mgcp,
+    h323: H323,
     now: Timestamp,
 }
 
@@ -96,13 +100,20 @@ struct Core {
 enum Reader {
     Sip(Box<Framer>),
     Skinny(skinny::Framer),
+    CallSignalling(h323::Framer),
+    Control(h323::Framer),
 }
 
 impl Reader {
     /// Decided once, by the first bytes.
-    fn choose(stream: &TcpStream<'_>) -> Self {
+    fn choose(stream: &TcpStream<'_>, h323: &H323) -> Self {
         let ports = [stream.source.port(), stream.destination.port()];
-        if looks_like_skinny(stream.data, ports) {
+        let awaited = h323.awaits(stream.source, stream.destination);
+        if awaited && h323::may_be_tpkt(stream.data) {
+            Self::Control(h323::Framer::default())
+        } else if h323::looks_like_call_signalling(stream.data, ports) {
+            Self::CallSignalling(h323::Framer::default())
+        } else if looks_like_skinny(stream.data, ports) {
             Self::Skinny(skinny::Framer::default())
         } else {
             Self::Sip(Box::new(Framer::new(MAX_SIP_BYTES)))
@@ -133,6 +144,7 @@ impl Tap {
                 phones: skinny::Phones::default(),
                 iax2: Iax2::default(),
                 mgcp: Mgcp::default(),
+                h323: H323::default(),
                 now: Timestamp::default(),
             },
             frames: 0,
@@ -227,6 +239,7 @@ impl Tap {
             signals: SignalCounters {
                 iax2: self.core.iax2.counters().clone(),
                 mgcp: self.core.mgcp.counters().clone(),
+                h323: self.core.h323.counters().clone(),
                 ..self.core.signals.clone()
             },
             calls: self.core.board.counters().clone(),
@@ -268,7 +281,7 @@ impl Core {
     fn iax2(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
         let (board, now) = (&mut self.board, self.now);
         self.iax2.handle(now, source, destination, payload, &mut |told| match told {
-            Told::Fact(signal) => board.handle_signal(now, &signal),
+            Told::Fact(signal) => board.handle_signal(now, signal),
             Told::Voice { source, destination, rtp } => {
                 if !board.handle_datagram(now, source, destination, rtp) {
                     board.handle_stray(now, source, destination, rtp);
@@ -308,7 +321,8 @@ impl Sink for Core {
         if !known && (stream.data.is_empty() || self.streams.len() >= MAX_STREAMS) {
             return;
         }
-        let mut reader = self.streams.remove(&key).unwrap_or_else(|| Reader::choose(&stream));
+        let mut reader =
+            self.streams.remove(&key).unwrap_or_else(|| Reader::choose(&stream, &self.h323));
         let (source, destination) = key;
         match &mut reader {
             Reader::Sip(framer) => framer.push(stream.data, stream.gap, &mut |message: &[u8]| {
@@ -321,6 +335,25 @@ impl Sink for Core {
                 if stream.closed {
                     self.phones.forget(source, destination);
                 }
+            }
+            Reader::CallSignalling(framer) => {
+                let (board, h323, now) = (&mut self.board, &mut self.h323, self.now);
+                framer.push(stream.data, stream.gap, &mut |message| {
+                    h323.signalling(source, destination, message, &mut |signal| {
+                        board.handle_signal(now, signal);
+                    });
+                });
+                if stream.closed {
+                    self.h323.forget(source, destination);
+                }
+            }
+            Reader::Control(framer) => {
+                let (board, h323, now) = (&mut self.board, &mut self.h323, self.now);
+                framer.push(stream.data, stream.gap, &mut |message| {
+                    h323.control(source, destination, message, &mut |signal| {
+                        board.handle_signal(now, signal);
+                    });
+                });
             }
         }
         if !stream.closed {

@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+pub mod h323;
 pub mod iax2;
 pub mod mgcp;
 pub mod sip;

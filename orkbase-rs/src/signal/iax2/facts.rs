@@ -67,7 +67,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub enum Told<'a> {
     /// A fact about a call.
-    Fact(Signal),
+    Fact(&'a Signal),
     /// A voice packet.
     Voice {
         /// The sender: its host and its number of the call.
@@ -228,7 +228,7 @@ impl Iax2 {
         }
         if let Some(signal) = said(call, at, side, full, &mut self.counters) {
             self.counters.facts += 1;
-            told(Told::Fact(signal));
+            told(Told::Fact(&signal));
         }
         true
     }
@@ -279,7 +279,7 @@ impl Iax2 {
             if again {
                 call.last = at;
                 self.counters.facts += 1;
-                return told(Told::Fact(call.offered(&elements)));
+                return told(Told::Fact(&call.offered(&elements)));
             }
             self.forget(slot, told);
         }
@@ -289,7 +289,7 @@ impl Iax2 {
         let Some(Some(call)) = self.calls.get_mut(slot) else { return };
         call.caller.is_new(full.oseqno, full.time);
         self.counters.facts += 1;
-        told(Told::Fact(call.offered(&elements)));
+        told(Told::Fact(&call.offered(&elements)));
     }
 
     /// A frame of a call whose NEW was not seen.
@@ -398,7 +398,7 @@ impl Iax2 {
             for side in [side, side.other()] {
                 if let Some(signal) = call.flowing(side) {
                     self.counters.facts += 1;
-                    told(Told::Fact(signal));
+                    told(Told::Fact(&signal));
                 }
             }
         }
@@ -448,7 +448,7 @@ impl Iax2 {
         }
         if call.over.is_none() && call.stated {
             self.counters.facts += 1;
-            told(Told::Fact(call.signal(Side::Caller, Fact::Ended)));
+            told(Told::Fact(&call.signal(Side::Caller, Fact::Ended)));
         }
     }
 }

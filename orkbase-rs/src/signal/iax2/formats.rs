@@ -63,7 +63,7 @@ pub(super) fn sound_of(format: u64, payload: &[u8]) -> Option<&'static Sound> {
     let bit = u8::try_from(format.trailing_zeros()).ok()?;
     if bit == ILBC_20.bit {
         // 38 octets are 20 ms, 50 are 30 (RFC 3951).
-        let short = payload.len() % 38 == 0 && payload.len() % 50 != 0;
+        let short = payload.len().is_multiple_of(38) && !payload.len().is_multiple_of(50);
         return SOUNDS.iter().find(|s| **s == if short { ILBC_20 } else { ILBC_30 });
     }
     SOUNDS.iter().find(|s| s.bit == bit).or(SOUNDS.last())

@@ -77,7 +77,7 @@ impl Call {
         }
     }
 
-    /// A connection is made at a line; its number, unless there are too many.
+    /// A connection is made at a line; false when there are too many.
     pub(super) fn add(&mut self, id: u32, gateway: SocketAddr, endpoint: &str, end: End) -> bool {
         if self.legs.len() >= MAX_LEGS {
             return false;

@@ -117,18 +117,18 @@ impl Mgcp {
         for message in messages(payload) {
             let response = matches!(message.start, Start::Response(_));
             let key = (destination, source, message.transaction);
-            if !own && !(response && self.transactions.contains_key(&key)) {
+            let answers = response && self.transactions.contains_key(&key);
+            if !(own || answers) {
                 return false;
             }
             own = true;
             self.counters.messages += 1;
-            let before = self.counters.facts;
             let mut facts = 0;
             self.message(at, source, destination, &message, &mut |signal| {
                 facts += 1;
                 told(signal);
             });
-            self.counters.facts = before + facts;
+            self.counters.facts += facts;
         }
         own
     }
