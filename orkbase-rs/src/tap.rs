@@ -17,6 +17,9 @@ use crate::{
         decoder::{self, Decoder, Limits, Sink, TcpStream},
     },
     signal::{
+        h323::{self, H323},
+        iax2::{self, Iax2, Told},
+        mgcp::{self, Mgcp},
         sip::{Message, facts, framing::Framer, looks_like_sip},
         skinny::{self, looks_like_skinny},
     },
@@ -46,6 +49,12 @@ pub struct SignalCounters {
     pub skinny_messages: u64,
     /// Skinny messages that stated a fact about a call.
     pub skinny_facts: u64,
+    /// IAX2.
+    pub iax2: iax2::Counters,
+    /// MGCP.
+    pub mgcp: mgcp::Counters,
+    /// H.323.
+    pub h323: h323::Counters,
 }
 
 /// Everything the core counts.
@@ -107,6 +116,9 @@ struct Core {
     /// Readers of what TLS protected; the connections are counted there.
     opened: HashMap<Direction, Reader, RandomState>,
     phones: skinny::Phones,
+    iax2: Iax2,
+    mgcp: Mgcp,
+    h323: H323,
     now: Timestamp,
 }
 
@@ -115,14 +127,21 @@ struct Core {
 enum Reader {
     Sip(Box<Framer>),
     Skinny(skinny::Framer),
+    CallSignalling(h323::Framer),
+    Control(h323::Framer),
     /// By [`Tls`], first.
     Tls,
 }
 
 impl Reader {
     /// Decided once, by the first bytes.
-    fn choose((source, destination): Direction, data: &[u8]) -> Self {
-        if looks_like_skinny(data, [source.port(), destination.port()]) {
+    fn choose((source, destination): Direction, data: &[u8], h323: &H323) -> Self {
+        let ports = [source.port(), destination.port()];
+        if h323.awaits(source, destination) && h323::may_be_tpkt(data) {
+            Self::Control(h323::Framer::default())
+        } else if h323::looks_like_call_signalling(data, ports) {
+            Self::CallSignalling(h323::Framer::default())
+        } else if looks_like_skinny(data, ports) {
             Self::Skinny(skinny::Framer::default())
         } else {
             Self::Sip(Box::new(Framer::new(MAX_SIP_BYTES)))
@@ -154,6 +173,9 @@ impl Tap {
                 tls: Tls::new(tls::Settings::default()),
                 opened: HashMap::default(),
                 phones: skinny::Phones::default(),
+                iax2: Iax2::default(),
+                mgcp: Mgcp::default(),
+                h323: H323::default(),
                 now: Timestamp::default(),
             },
             frames: 0,
@@ -262,7 +284,12 @@ impl Tap {
             frames: self.frames,
             frames_fast: self.frames_fast,
             packets: self.decoder.counters().clone(),
-            signals: self.core.signals.clone(),
+            signals: SignalCounters {
+                iax2: self.core.iax2.counters().clone(),
+                mgcp: self.core.mgcp.counters().clone(),
+                h323: self.core.h323.counters().clone(),
+                ..self.core.signals.clone()
+            },
             tls: self.core.tls.counters().clone(),
             calls: self.core.board.counters().clone(),
         }
@@ -300,7 +327,9 @@ impl Core {
     fn unknown(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) {
         if looks_like_sip(payload) {
             self.sip(source, destination, payload);
-        } else {
+        } else if !self.iax2(source, destination, payload)
+            && !self.mgcp(source, destination, payload)
+        {
             self.board.handle_stray(self.now, source, destination, payload);
         }
     }
@@ -315,6 +344,26 @@ impl Core {
             self.signals.sip_facts += 1;
             self.board.handle_signal(self.now, &signal);
         }
+    }
+
+    /// False when it is none.
+    fn iax2(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
+        let (board, now) = (&mut self.board, self.now);
+        self.iax2.handle(now, source, destination, payload, &mut |told| match told {
+            Told::Fact(signal) => board.handle_signal(now, signal),
+            Told::Voice { source, destination, rtp } => {
+                if !board.handle_datagram(now, source, destination, rtp) {
+                    board.handle_stray(now, source, destination, rtp);
+                }
+            }
+        })
+    }
+
+    /// False when it is none.
+    fn mgcp(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
+        let (board, now) = (&mut self.board, self.now);
+        let mut told = |signal: &_| board.handle_signal(now, signal);
+        self.mgcp.handle(now, source, destination, payload, &mut told)
     }
 
     fn skinny(&mut self, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
@@ -341,6 +390,25 @@ impl Core {
                 if stream.closed {
                     self.phones.forget(source, destination);
                 }
+            }
+            Reader::CallSignalling(framer) => {
+                let (board, h323, now) = (&mut self.board, &mut self.h323, self.now);
+                framer.push(stream.data, stream.gap, &mut |message| {
+                    h323.signalling(source, destination, message, &mut |signal| {
+                        board.handle_signal(now, signal);
+                    });
+                });
+                if stream.closed {
+                    self.h323.forget(source, destination);
+                }
+            }
+            Reader::Control(framer) => {
+                let (board, h323, now) = (&mut self.board, &mut self.h323, self.now);
+                framer.push(stream.data, stream.gap, &mut |message| {
+                    h323.control(source, destination, message, &mut |signal| {
+                        board.handle_signal(now, signal);
+                    });
+                });
             }
             Reader::Tls => {
                 self.tls.handle_stream(self.now, &stream);
@@ -369,7 +437,7 @@ impl Core {
             if reader.is_none() && closed {
                 continue;
             }
-            let mut reader = reader.unwrap_or_else(|| Reader::choose(key, &data));
+            let mut reader = reader.unwrap_or_else(|| Reader::choose(key, &data, &self.h323));
             let stream = TcpStream { source, destination, data: &data, gap, closed };
             self.read(&mut reader, key, stream);
             if !closed {
@@ -394,7 +462,11 @@ impl Sink for Core {
             return;
         }
         let choose = |core: &Self| {
-            if core.tls.claims(&stream) { Reader::Tls } else { Reader::choose(key, stream.data) }
+            if core.tls.claims(&stream) {
+                Reader::Tls
+            } else {
+                Reader::choose(key, stream.data, &core.h323)
+            }
         };
         let mut reader = self.streams.remove(&key).unwrap_or_else(|| choose(self));
         self.read(&mut reader, key, stream);

@@ -222,6 +222,8 @@ impl Stream {
             jitter_ms: self.jitter.micros() as f64 / 1e3,
             packet_ms: self.frame as f64 * 1e3 / TICKS_PER_SEC as f64,
         };
+        // IAX2 hosts are IPv4-mapped in here.
+        let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
         LegReport {
             expected: self.sequence.expected(),
             losses,
@@ -229,8 +231,8 @@ impl Stream {
             max_jitter_us: self.jitter.most_micros(),
             opinion: emodel::opinion(&path),
             side,
-            source: self.source,
-            destination: self.destination,
+            source: plain(self.source),
+            destination: plain(self.destination),
             ssrc: self.ssrc,
             codec,
             packets: self.sequence.received(),

@@ -8,6 +8,9 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+pub mod h323;
+pub mod iax2;
+pub mod mgcp;
 pub mod sip;
 pub mod skinny;
 

@@ -170,7 +170,8 @@ fn digit(message: &Message<'_>) -> Option<String> {
     known.then(|| key.to_ascii_uppercase())
 }
 
-fn media(sdp: Sdp) -> Vec<Media> {
+/// What a description says, in the words of facts.
+pub(in crate::signal) fn media(sdp: Sdp) -> Vec<Media> {
     sdp.media.into_iter().map(one_media).collect()
 }
 
