@@ -4,8 +4,8 @@
 //! changes nothing. It is safe to kill it at any moment.
 
 use super::{
-    file::ClosedTape,
-    wav::{self, MAX_HEADER},
+    file::{ClosedTape, write_sizes},
+    wav::{self, Extent, MAX_HEADER},
     worker::relative,
 };
 use orkbase::message::{
@@ -15,7 +15,6 @@ use orkbase::message::{
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -85,13 +84,18 @@ pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
         return Ok(None);
     }
     let bytes = frames * found.layout.frame_bytes();
-    let [riff, data] = wav::sizes(found.header_bytes, bytes);
+    let extent = Extent {
+        header: found.header_bytes,
+        data: bytes,
+        tail: 0,
+        frames,
+        limit: wav::RIFF_LIMIT,
+    };
     file.set_len(header + bytes)?;
-    file.write_all_at(&data, header - 4)?;
-    file.write_all_at(&riff, 4)?;
+    write_sizes(&file, extent)?;
     file.sync_all()?;
     let path = part.with_extension("");
-    let tape = ClosedTape { file, part: part.to_owned(), path, failed: None };
+    let tape = ClosedTape { file, part: part.to_owned(), path, failed: None, extent };
     fs::rename(&tape.part, &tape.path)?;
     if let Some(folder) = tape.path.parent() {
         File::open(folder)?.sync_all()?;
