@@ -5,6 +5,7 @@ pub mod capture;
 pub mod cli;
 pub mod codecs;
 pub mod config;
+pub mod convert;
 pub mod engine;
 pub mod explain;
 pub mod format;

@@ -126,6 +126,12 @@ fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
             ),
         );
     }
+    for (key, remedy) in config.output.mistakes(config.tapes.stereo) {
+        let said = written.iter().rfind(|setting| setting.key == key);
+        let place = said.map_or(key, |setting| setting.place.as_str());
+        let value = said.map(|setting| format!(" = {}", setting.value)).unwrap_or_default();
+        mistakes.add(place, format!("{key}{value} does not fit: {remedy}"));
+    }
     config
 }
 

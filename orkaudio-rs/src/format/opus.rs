@@ -1,10 +1,9 @@
 //! Opus in Ogg (RFC 6716, RFC 7845) by opus-pure, at the tape's own rate: a decoder gives 48 kHz.
+//! For audio, not for VoIP: that mode filters low voices away.
 
 use super::{Encoder, Labels, SOFTWARE, refused};
 use crate::tape::wav::Layout;
-use opus_pure::{
-    Application, MAX_PACKET_BYTES, OggOpusWriter, OpusEncoder, OpusHead, OpusTags,
-};
+use opus_pure::{Application, MAX_PACKET_BYTES, OggOpusWriter, OpusEncoder, OpusHead, OpusTags};
 use std::{
     fs::File,
     io::{self, BufWriter},
@@ -41,8 +40,7 @@ impl Opus {
     ) -> io::Result<Self> {
         let channels = usize::from(layout.channels);
         let rate = i32::try_from(layout.rate).unwrap_or(0);
-        let mut encoder =
-            OpusEncoder::new(rate, channels, Application::Voip).map_err(refused)?;
+        let mut encoder = OpusEncoder::new(rate, channels, Application::Audio).map_err(refused)?;
         encoder.bitrate_bps = i32::try_from(kilobits * 1_000).unwrap_or(i32::MAX);
         let head = OpusHead::for_encoder(&encoder, layout.rate);
         let pre_skip = u64::from(head.pre_skip);
@@ -50,8 +48,7 @@ impl Opus {
         for (name, text) in labels.named() {
             tags.push(name, &text).map_err(refused)?;
         }
-        let writer =
-            OggOpusWriter::with_tags(BufWriter::new(file), head, tags).map_err(refused)?;
+        let writer = OggOpusWriter::with_tags(BufWriter::new(file), head, tags).map_err(refused)?;
         Ok(Self {
             encoder,
             writer,

@@ -90,12 +90,9 @@ fn layouts(format: Format) -> Vec<Layout> {
 fn wav_files_are_read_back_by_us() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("a.wav");
-    for (format, least) in [
-        (Format::Pcm, 1.0),
-        (Format::ALaw, 0.999),
-        (Format::MuLaw, 0.999),
-        (Format::Gsm, 0.9),
-    ] {
+    for (format, least) in
+        [(Format::Pcm, 1.0), (Format::ALaw, 0.999), (Format::MuLaw, 0.999), (Format::Gsm, 0.9)]
+    {
         if !writable(format) {
             continue;
         }
@@ -197,7 +194,10 @@ fn every_format_is_opened_and_measured_by_ffmpeg() {
             assert_eq!(tag(&told, "title").as_deref(), Some("20140127_114145_AAAB"), "{told}");
             assert_eq!(tag(&told, "artist").as_deref(), Some("1001"), "{told}");
             assert!(tag(&told, "date").unwrap().starts_with("2014-01-27"), "{told}");
-            assert!(tag(&told, "comment").unwrap().contains("recid=20140127_114145_AAAB"), "{told}");
+            assert!(
+                tag(&told, "comment").unwrap().contains("recid=20140127_114145_AAAB"),
+                "{told}"
+            );
             if format.extension() != "wav" {
                 assert_eq!(tag(&told, "remoteparty").as_deref(), Some("Anna Böll"), "{told}");
                 assert_eq!(tag(&told, "nativecallid").as_deref(), Some("abc@pbx"), "{told}");
@@ -231,13 +231,8 @@ fn a_file_of_more_than_four_gigabytes_is_opened_by_others() {
     let path = home.path().join("large.wav");
     let layout = Layout { rate: 48_000, channels: 2 };
     let (seconds, data) = (24_000, 24_000u64 * 192_000);
-    let header = crate::tape::wav::header_of(
-        Coding::Pcm,
-        layout,
-        &labels().info(),
-        seconds * 48_000,
-        data,
-    );
+    let header =
+        crate::tape::wav::header_of(Coding::Pcm, layout, &labels().info(), seconds * 48_000, data);
     std::fs::write(&path, &header).unwrap();
     // A hole: nothing of it is on the disk.
     let file = File::options().write(true).open(&path).unwrap();

@@ -41,12 +41,7 @@ impl TapeFile {
     ///
     /// # Errors
     /// When the folder or the file cannot be made; an old part of the same name is an error too.
-    pub fn create(
-        path: &Path,
-        layout: Layout,
-        info: &Info<'_>,
-        mode: u32,
-    ) -> io::Result<Self> {
+    pub fn create(path: &Path, layout: Layout, info: &Info<'_>, mode: u32) -> io::Result<Self> {
         let part = part_of(path);
         let open =
             || OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&part);
