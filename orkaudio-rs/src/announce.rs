@@ -40,11 +40,15 @@ impl Announcer {
         self.hub.publish(url::encode(&message.fields()).into());
     }
 
-    /// A tape is finished, or thrown away, or damaged: called on the thread that finished it. True
-    /// once that is stored.
+    /// A tape is finished, or thrown away, or damaged: called on the thread that finished it. Of a
+    /// tape that was processed, true once that is stored.
     pub fn reported(&self, report: &Report) -> bool {
         let recid = match report {
             Report::Finished(finished) => {
+                self.finished(finished);
+                return true;
+            }
+            Report::Processed(finished) => {
                 self.finished(finished);
                 match &finished.outcome {
                     Outcome::Ready(_) => &finished.closing.message.recid,

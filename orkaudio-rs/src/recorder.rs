@@ -184,8 +184,9 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let hub = EventHub::new();
     let live = Arc::new(LiveTable::new());
     let plan = Plan::of(&config.output).is_some();
-    for root in [&config.tapes.folder, &config.output.copy_folder] {
-        process::clean(root);
+    process::clean(&config.tapes.folder);
+    if !config.output.copy_folder.as_os_str().is_empty() {
+        process::clean(&config.output.copy_folder);
     }
     let left = save(&config.tapes.folder, &track, plan)?;
     let (command_in, commands) = sync_channel(COMMANDS);

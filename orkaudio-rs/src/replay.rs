@@ -106,7 +106,7 @@ pub fn run(
     };
     let report = move |report: Report| {
         // Nothing of an earlier process is taken up by a replay.
-        if let Report::Finished(finished) = report {
+        if let Report::Finished(finished) | Report::Processed(finished) = report {
             done(&finished);
             printer.take(&finished);
         }

@@ -1,5 +1,7 @@
 //! Tapes in other formats, from the command line to the tracker; a recorder killed while it converts.
 
+#![expect(clippy::cast_possible_truncation, reason = "samples within 9000")]
+
 use ork_tests::{
     programs::{Running, program, wait_until, workspace},
     skip,

@@ -121,7 +121,8 @@ functions!(LameFunctions {
     set_out_rate = c"lame_set_out_samplerate": fn(State, c_int) -> c_int;
     set_channels = c"lame_set_num_channels": fn(State, c_int) -> c_int;
     set_mode = c"lame_set_mode": fn(State, c_int) -> c_int;
-    set_brate = c"lame_set_brate": fn(State, c_int) -> c_int;
+    set_vbr = c"lame_set_VBR": fn(State, c_int) -> c_int;
+    set_mean = c"lame_set_VBR_mean_bitrate_kbps": fn(State, c_int) -> c_int;
     set_quality = c"lame_set_quality": fn(State, c_int) -> c_int;
     set_vbr_tag = c"lame_set_bWriteVbrTag": fn(State, c_int) -> c_int;
     init_params = c"lame_init_params": fn(State) -> c_int;
@@ -134,6 +135,9 @@ functions!(LameFunctions {
 const STEREO: c_int = 0;
 /// One channel.
 const MONO: c_int = 3;
+/// `vbr_abr`: the bit rate is met on average. A constant one leaves no room for the frame that tells
+/// of the length where it is low.
+const AVERAGE: c_int = 3;
 /// 0 is best and slow, 9 the reverse; the library recommends 5 as quick and good.
 const QUALITY: c_int = 5;
 /// What a flush may write, by the library's documentation.
@@ -151,7 +155,7 @@ impl Lame {
         loaded.as_ref().map_err(String::as_str)
     }
 
-    /// A fresh encoder of constant bit rate.
+    /// A fresh encoder.
     pub(super) fn stream(
         &'static self,
         rate: u32,
@@ -172,7 +176,8 @@ impl Lame {
                 (lame.set_out_rate)(state, int(rate)),
                 (lame.set_channels)(state, int(u32::from(channels))),
                 (lame.set_mode)(state, mode),
-                (lame.set_brate)(state, int(kilobits)),
+                (lame.set_vbr)(state, AVERAGE),
+                (lame.set_mean)(state, int(kilobits)),
                 (lame.set_quality)(state, QUALITY),
                 (lame.set_vbr_tag)(state, 1),
                 (lame.init_params)(state),

@@ -1,5 +1,5 @@
 //! Opus in Ogg (RFC 6716, RFC 7845) by opus-pure, at the tape's own rate: a decoder gives 48 kHz.
-//! For audio, not for VoIP: that mode filters low voices away.
+//! For audio, not for voice: that mode filters low voices away.
 
 use super::{Encoder, Labels, SOFTWARE, refused};
 use crate::tape::wav::Layout;

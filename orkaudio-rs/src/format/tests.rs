@@ -1,5 +1,7 @@
 //! Every format is written, then opened and measured by others: hound, our own decoders, ffmpeg.
 
+#![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "small numbers")]
+
 use super::*;
 use std::{f64::consts::TAU, path::Path, process::Command};
 
@@ -212,7 +214,9 @@ fn every_format_is_opened_and_measured_by_ffmpeg() {
             let got: Vec<i16> =
                 out.stdout.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
             let channels = usize::from(layout.channels);
-            assert!((got.len() / channels).abs_diff(frames) <= 1_152, "{format:?} {}", got.len());
+            // What MP3 adds behind the end is not taken off by every version of ffmpeg.
+            let most = if format == Format::Mp3 { 3 * 1_152 } else { 320 };
+            assert!((got.len() / channels).abs_diff(frames) <= most, "{format:?} {}", got.len());
             for channel in 0..channels {
                 let (like, shift) =
                     likeness(&one(&samples, channels, channel), &one(&got, channels, channel), 8);

@@ -292,13 +292,13 @@ impl Shared {
                     if files.len() > 1 {
                         done.files = files.to_vec();
                     }
-                    self.tell(Report::Finished(done))
+                    self.tell(Report::Processed(done))
                 });
                 log(&orkuid, &end);
                 if let Some(mut done) = finished.take().filter(|_| !self.stopping()) {
                     let why = "its files could not be named; it waits as .part for the next start";
                     done.outcome = Outcome::Failed(why.to_owned());
-                    self.tell(Report::Finished(done));
+                    self.tell(Report::Processed(done));
                 }
                 end
             }

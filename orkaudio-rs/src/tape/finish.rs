@@ -73,8 +73,10 @@ pub struct Finished {
 /// What whoever reports is told of.
 #[derive(Debug)]
 pub enum Report {
-    /// A tape of this process.
+    /// A tape of this process, as recorded.
     Finished(Box<Finished>),
+    /// A tape of this process that was processed: what it was made of goes once this is stored.
+    Processed(Box<Finished>),
     /// A tape that an earlier process left, or one whose story had to wait on the disk.
     Recovered(Box<Recovered>),
 }
