@@ -19,7 +19,7 @@ use orkbase::{
 };
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -134,10 +134,12 @@ pub fn run(
     let mut failure = None;
     let mut frames = 0u64;
     // Brought by capture files, not taken in yet.
-    let mut keys = Vec::new();
+    let mut keys = VecDeque::new();
     loop {
         let more = set.advance();
-        keys.extend(set.take_keys());
+        if set.has_keys() {
+            keys.extend(set.take_keys());
+        }
         let frame = match more {
             Ok(true) => set.frame(),
             Ok(false) => break,
@@ -167,7 +169,7 @@ pub fn run(
                 keylog::read(file, &mut |text| engine.handle_keys(text))
                     .map_err(|error| ReplayError::KeyLog { path, error })?;
             }
-            for text in keys.drain(..) {
+            while let Some(text) = keys.pop_front() {
                 engine.handle_keys(&text);
             }
             engine.handle_frame(&frame);

@@ -125,6 +125,12 @@ impl CaptureSet {
         frame.map_or(NO_FRAME, |(file, record)| file.frame(record))
     }
 
+    /// Whether there is something for [`take_keys`](Self::take_keys).
+    #[must_use]
+    pub const fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Lines of TLS key logs that the files advanced through brought with them.
     pub fn take_keys(&mut self) -> Vec<Text> {
         std::mem::take(&mut self.keys)

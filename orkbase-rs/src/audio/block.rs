@@ -113,6 +113,12 @@ impl<'a> Records<'a> {
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
+
+    /// Octets behind the record that came last.
+    #[must_use]
+    pub const fn left(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl<'a> Iterator for Records<'a> {

@@ -36,47 +36,70 @@ struct Hole {
     after: Option<u8>,
 }
 
+/// Payloads of which only the place in the block is known so far.
+const SPANS: usize = 16;
+
+/// Where a payload lies in a block.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    from: u32,
+    length: u32,
+}
+
 /// The losses of one leg.
 #[derive(Debug, Default)]
 pub(super) struct Holes {
-    /// The last payload octets; newest last, seen from `next`.
+    /// The last payload octets of what `spans` does not tell of; newest last.
     recent: Vec<u8>,
-    next: usize,
+    /// The payloads after those: noted for every packet, looked at only when one is lost.
+    spans: [Span; SPANS],
+    count: usize,
     list: Vec<Hole>,
 }
 
 impl Holes {
-    /// Takes note of a payload that was put in its place.
+    /// Takes note of a payload that was put in its place: `length` octets from `from` on of `block`.
     #[inline]
-    pub(super) fn heard(&mut self, law: Law, payload: &[u8]) {
-        if self.recent.len() < BEFORE {
-            // Silence, until there is more.
-            let silence = match law {
-                Law::Mu => 0xff,
-                Law::A => 0xd5,
-            };
-            self.recent.resize(BEFORE, silence);
+    pub(super) fn heard(&mut self, block: &[u8], from: usize, length: usize) {
+        if self.count >= SPANS {
+            self.gather(block);
         }
-        let payload = payload.get(payload.len().saturating_sub(BEFORE)..).unwrap_or_default();
-        let room = BEFORE - self.next;
-        let (first, rest) = payload.split_at(payload.len().min(room));
-        if let Some(place) = self.recent.get_mut(self.next..self.next + first.len()) {
-            place.copy_from_slice(first);
+        let number = |value: usize| u32::try_from(value).unwrap_or(0);
+        if let Some(span) = self.spans.get_mut(self.count) {
+            *span = Span { from: number(from), length: number(length) };
+            self.count += 1;
         }
-        if let Some(place) = self.recent.get_mut(..rest.len()) {
-            place.copy_from_slice(rest);
+    }
+
+    /// Copies what was heard from the block, which may go away then.
+    #[cold]
+    pub(super) fn gather(&mut self, block: &[u8]) {
+        // Only the last of them are needed.
+        let (mut first, mut octets) = (self.count, 0);
+        while first > 0 && octets < BEFORE {
+            first -= 1;
+            octets += self.spans.get(first).map_or(0, |span| span.length as usize);
         }
-        self.next = (self.next + payload.len()) % BEFORE;
+        if octets >= BEFORE {
+            self.recent.clear();
+        }
+        for span in self.spans.iter().take(self.count).skip(first) {
+            let (from, length) = (span.from as usize, span.length as usize);
+            let payload = block.get(from..from + length).unwrap_or_default();
+            self.recent.extend_from_slice(payload);
+        }
+        self.count = 0;
+        self.recent.drain(..self.recent.len().saturating_sub(BEFORE));
     }
 
     /// Nothing before this is of the same sound.
     pub(super) fn forget(&mut self) {
         self.recent.clear();
-        self.next = 0;
+        self.count = 0;
     }
 
     /// Between two packets `count` are missing, from `order` on: the hole begins at `at` and is
-    /// `length` samples long; `payload` follows it.
+    /// `length` samples long; `payload` follows it, and `block` holds what was heard.
     #[cold]
     pub(super) fn open(
         &mut self,
@@ -84,15 +107,22 @@ impl Holes {
         (order, count): (u32, u32),
         (at, length): (i64, i64),
         payload: &[u8],
+        block: &[u8],
     ) {
+        self.gather(block);
         if count == 0 || count > MOST_PACKETS || length <= 0 || self.recent.is_empty() {
             return;
         }
         if self.list.len() >= MOST {
             self.list.remove(0);
         }
-        let (newer, older) = self.recent.split_at(self.next.min(self.recent.len()));
-        let before = [older, newer].concat();
+        // Silence, where there is no more.
+        let silence = match law {
+            Law::Mu => 0xff,
+            Law::A => 0xd5,
+        };
+        let mut before = vec![silence; BEFORE - self.recent.len().min(BEFORE)];
+        before.extend_from_slice(&self.recent);
         let whole = length <= LONGEST;
         let after = payload.first().copied().filter(|_| whole);
         self.list.push(Hole { law, order, count, at, length, before, after });
@@ -185,6 +215,12 @@ mod tests {
             .collect()
     }
 
+    /// Each in a block of its own.
+    fn hear(holes: &mut Holes, payload: &[u8]) {
+        holes.heard(payload, 0, payload.len());
+        holes.gather(payload);
+    }
+
     fn made(holes: &mut Holes, until: i64) -> Vec<(i64, Vec<i16>)> {
         let mut all = Vec::new();
         holes.conceal(until, &mut |at, samples| all.push((at, samples.to_vec())));
@@ -195,9 +231,9 @@ mod tests {
     fn a_lost_packet_sounds_like_what_was_before_it() {
         let mut holes = Holes::default();
         for n in 0..5 {
-            holes.heard(Law::Mu, &octets(n * 160, 160));
+            hear(&mut holes, &octets(n * 160, 160));
         }
-        holes.open(Law::Mu, (5, 1), (800, 160), &octets(960, 160));
+        holes.open(Law::Mu, (5, 1), (800, 160), &octets(960, 160), &[]);
         assert!(made(&mut holes, 960).is_empty(), "it may still come");
         let all = made(&mut holes, 961);
         assert_eq!((all.len(), all[0].0, all[0].1.len()), (1, 800, 160));
@@ -214,19 +250,19 @@ mod tests {
     #[test]
     fn a_late_packet_fills_its_part_only() {
         let mut holes = Holes::default();
-        holes.heard(Law::Mu, &octets(0, 400));
-        holes.open(Law::A, (10, 3), (400, 480), &octets(0, 160));
+        hear(&mut holes, &octets(0, 400));
+        holes.open(Law::A, (10, 3), (400, 480), &octets(0, 160), &[]);
         holes.fill(9, 0, &octets(0, 160));
         holes.fill(11, 560, &octets(0, 160));
         let parts: Vec<_> =
             made(&mut holes, i64::MAX).into_iter().map(|(at, list)| (at, list.len())).collect();
         assert_eq!(parts, [(400, 160), (720, 160)]);
-        holes.open(Law::A, (15, 2), (900, 160), &octets(0, 160));
+        holes.open(Law::A, (15, 2), (900, 160), &octets(0, 160), &[]);
         holes.dismiss(17);
         assert_eq!(holes.list.len(), 1);
         holes.dismiss(16);
         assert!(made(&mut holes, i64::MAX).is_empty(), "a telephone event");
-        holes.open(Law::A, (20, 1), (1_000, 160), &octets(0, 160));
+        holes.open(Law::A, (20, 1), (1_000, 160), &octets(0, 160), &[]);
         holes.fill(20, 1_000, &octets(0, 160));
         assert!(made(&mut holes, i64::MAX).is_empty());
     }
@@ -234,17 +270,17 @@ mod tests {
     #[test]
     fn what_is_not_concealed() {
         let mut holes = Holes::default();
-        holes.open(Law::Mu, (1, 1), (0, 160), &[]);
+        holes.open(Law::Mu, (1, 1), (0, 160), &[], &[]);
         assert!(made(&mut holes, i64::MAX).is_empty(), "nothing before it");
-        holes.heard(Law::Mu, &octets(0, 160));
+        hear(&mut holes, &octets(0, 160));
         for (packets, length) in [((1, 0), 160), ((1, 13), 160), ((1, 1), 0), ((1, 1), -5)] {
-            holes.open(Law::Mu, packets, (0, length), &[]);
+            holes.open(Law::Mu, packets, (0, length), &[], &[]);
         }
         assert!(made(&mut holes, i64::MAX).is_empty());
-        holes.open(Law::Mu, (1, 12), (0, 16_000), &[7]);
+        holes.open(Law::Mu, (1, 12), (0, 16_000), &[7], &[]);
         assert_eq!(made(&mut holes, i64::MAX)[0].1.len(), 480, "60 ms of two seconds");
         for n in 0..100 {
-            holes.open(Law::Mu, (n, 1), (i64::from(n) * 160, 160), &[]);
+            holes.open(Law::Mu, (n, 1), (i64::from(n) * 160, 160), &[], &[]);
         }
         assert_eq!(made(&mut holes, i64::MAX).len(), MOST);
     }

@@ -327,8 +327,6 @@ impl Switchboard {
         extended: u64,
         arrival: Arrival,
     ) {
-        let late_ticks =
-            i64::try_from(self.settings.late_ms).unwrap_or(0).saturating_mul(TICKS_PER_MILLI);
         let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
         let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
         let Some(recording) = call.recording.as_mut() else { return };
@@ -371,7 +369,8 @@ impl Switchboard {
             }
             Arrival::Behind => {
                 let tick = stream.timeline.place_behind(rtp.timestamp);
-                if tick < now - late_ticks
+                let late = i64::try_from(self.settings.late_ms).unwrap_or(0);
+                if tick < now - late.saturating_mul(TICKS_PER_MILLI)
                     || tick < recording.start_tick && !recording.begin_at(tick, self.now)
                 {
                     stream.late += 1;

@@ -48,6 +48,13 @@ enum Way {
     Ordered,
 }
 
+/// A record and where its payload lies in its block.
+struct InBlock<'a> {
+    record: Record<'a>,
+    block: &'a [u8],
+    from: usize,
+}
+
 #[derive(Debug)]
 struct Leg {
     channel: usize,
@@ -72,7 +79,8 @@ impl Leg {
 
     /// Keeps account of what is missing before a G.711 record at `at` samples.
     #[inline]
-    fn note_losses(&mut self, law: Law, record: &Record<'_>, at: i64, payload: &[u8]) {
+    fn note_losses(&mut self, law: Law, placed: &InBlock<'_>, at: i64, payload: &[u8]) {
+        let InBlock { record, block, from } = placed;
         if record.anew {
             self.holes.forget();
         } else if let Some((order, end)) = self.last {
@@ -82,10 +90,10 @@ impl Leg {
             }
             if step > 1 {
                 let missing = (order.wrapping_add(1), step.unsigned_abs() - 1);
-                self.holes.open(law, missing, (end, at - end), payload);
+                self.holes.open(law, missing, (end, at - end), payload, block);
             }
         }
-        self.holes.heard(law, payload);
+        self.holes.heard(block, *from, payload.len());
     }
 }
 
@@ -236,8 +244,13 @@ impl TapeAudio {
         }
         scratch.window.clear();
         scratch.window.extend_from_slice(&self.tail);
-        for record in Records::new(bytes) {
-            self.handle_record(&record, scratch, sink);
+        let mut records = Records::new(bytes);
+        while let Some(record) = records.next() {
+            let from = bytes.len() - records.left() - record.payload.len();
+            self.handle_record(&InBlock { record, block: bytes, from }, scratch, sink);
+        }
+        for leg in &mut self.legs {
+            leg.holes.gather(bytes);
         }
         self.ordered(scratch, sink, &mut |leg, put| leg.settle(until, put));
         self.cover(self.sample_of(until - self.hold), scratch, sink);
@@ -340,6 +353,9 @@ impl TapeAudio {
         if let Some(known) = self.ends.get_mut(channel) {
             *known = (*known).max(end);
         }
+        let (high, low) =
+            samples.iter().fold((0, 0), |(high, low), s| (*s.max(&high), *s.min(&low)));
+        self.note_peak(channel, high.unsigned_abs().max(low.unsigned_abs()));
         self.put(placed.at, channel, samples, &mut scratch.window, sink);
     }
 
@@ -354,10 +370,11 @@ impl TapeAudio {
 
     fn handle_record(
         &mut self,
-        record: &Record<'_>,
+        placed: &InBlock<'_>,
         scratch: &mut Scratch,
         sink: &mut dyn PcmSink,
     ) {
+        let record = &placed.record;
         let at = self.sample_of(record.tick);
         let index = usize::from(record.leg);
         let Some(leg) = self.legs.get_mut(index) else { return };
@@ -390,7 +407,7 @@ impl TapeAudio {
             _ => 0,
         };
         if self.conceal {
-            leg.note_losses(law, record, at, payload);
+            leg.note_losses(law, placed, at, payload);
         }
         if leg.last.is_none_or(|(_, end)| at + length > end) {
             leg.last = Some((record.order, at + length));
@@ -398,6 +415,7 @@ impl TapeAudio {
         if let Some(end) = self.ends.get_mut(channel) {
             *end = (*end).max(at + length);
         }
+        self.note_peak(channel, g711::peak(law, payload));
         if fit == 0 && at >= self.base {
             let window = self.reach(at, length, &mut scratch.window, sink);
             g711::decode_into(law, payload, window, channel);
@@ -455,7 +473,6 @@ impl TapeAudio {
     ) -> &'w mut [Frame] {
         let have = i64::try_from(window.len()).unwrap_or(i64::MAX);
         if at - self.base > have + HOLE_MS * self.rate / 1000 {
-            self.note_peaks(window);
             sink.write(u64::try_from(self.base).unwrap_or(0), window);
             window.clear();
             self.base = at;
@@ -468,13 +485,10 @@ impl TapeAudio {
         window.get_mut(from..to).unwrap_or_default()
     }
 
-    fn note_peaks(&mut self, frames: &[Frame]) {
-        let [mut left, mut right] = self.peaks;
-        for [a, b] in frames {
-            left = left.max(a.unsigned_abs());
-            right = right.max(b.unsigned_abs());
+    fn note_peak(&mut self, channel: usize, peak: u16) {
+        if let Some(known) = self.peaks.get_mut(channel) {
+            *known = (*known).max(peak);
         }
-        self.peaks = [left, right];
     }
 
     /// Loudest sample of the local and of the remote side, 0 to 32768.
@@ -487,7 +501,6 @@ impl TapeAudio {
     fn settle(&mut self, until: i64, scratch: &mut Scratch, sink: &mut dyn PcmSink) {
         let window = &scratch.window;
         if !window.is_empty() {
-            self.note_peaks(window);
             sink.write(u64::try_from(self.base).unwrap_or(0), window);
         }
         let quiet = self.sample_of(until - SILENT);
