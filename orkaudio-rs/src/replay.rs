@@ -32,7 +32,7 @@ use std::{
 use thiserror::Error;
 
 /// The progress bar is looked after every so many frames.
-const PROGRESS: u64 = 20_000;
+const PROGRESS: u64 = 1 << 14;
 
 /// What to replay, and how.
 #[derive(Clone, Debug)]
@@ -161,11 +161,15 @@ pub fn run(
                 break;
             }
         }
-        if let Some((listener, report)) = waiting_to_start.take() {
+        if engine.is_none()
+            && let Some((listener, report)) = waiting_to_start.take()
+        {
             engine = Some(start(config, replay, frame.at, listener, report)?);
         }
         if let Some(engine) = engine.as_mut() {
-            if let Some((path, file)) = key_log.take() {
+            if key_log.is_some()
+                && let Some((path, file)) = key_log.take()
+            {
                 keylog::read(file, &mut |text| engine.handle_keys(text))
                     .map_err(|error| ReplayError::KeyLog { path, error })?;
             }

@@ -97,8 +97,16 @@ impl CaptureFile {
         }
     }
 
-    /// TLS keys passed since the last call.
+    /// Whether there is something for [`take_keys`](Self::take_keys).
     #[inline]
+    pub(super) fn has_keys(&self) -> bool {
+        match &self.format {
+            Format::Pcapng(pcapng) => pcapng.has_keys(),
+            Format::Pcap(_) | Format::Spent => false,
+        }
+    }
+
+    /// TLS keys passed since the last call.
     pub(super) fn take_keys(&mut self) -> Option<Text> {
         match &mut self.format {
             Format::Pcapng(pcapng) => pcapng.take_keys(),

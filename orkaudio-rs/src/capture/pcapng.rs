@@ -68,8 +68,13 @@ impl Pcapng {
         }
     }
 
-    /// TLS keys passed since the last call.
+    /// Whether there is something for [`take_keys`](Self::take_keys).
     #[inline]
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// TLS keys passed since the last call.
     pub(super) fn take_keys(&mut self) -> Option<Text> {
         if self.keys.is_empty() {
             return None;

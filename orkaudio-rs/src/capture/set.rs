@@ -91,31 +91,60 @@ impl CaptureSet {
     ///
     /// # Errors
     /// As there.
+    #[inline]
     pub fn advance(&mut self) -> Result<bool, CaptureError> {
+        let next = match &mut self.current {
+            Some(file) => file.next_record(),
+            None => Ok(None),
+        };
+        match next {
+            Ok(Some(record)) => {
+                self.record = Some(record);
+                if self.current.as_ref().is_some_and(CaptureFile::has_keys) {
+                    self.note_keys();
+                }
+                Ok(true)
+            }
+            Ok(None) => self.turn(),
+            Err(error) => self.stumble(error),
+        }
+    }
+
+    /// The file has ended, or there is none: on to the first record of the next one that has any.
+    #[cold]
+    fn turn(&mut self) -> Result<bool, CaptureError> {
         self.record = None;
         loop {
-            let Some(file) = &mut self.current else {
-                if !self.open_next()? {
-                    return Ok(false);
-                }
-                continue;
-            };
-            let next = file.next_record();
-            if let Some(keys) = file.take_keys() {
-                self.keys.push(keys);
+            self.note_keys();
+            self.leave();
+            if !self.open_next()? {
+                return Ok(false);
             }
+            let next = self.current.as_mut().map_or(Ok(None), CaptureFile::next_record);
             match next {
                 Ok(Some(record)) => {
                     self.record = Some(record);
+                    self.note_keys();
                     return Ok(true);
                 }
-                Ok(None) => self.leave(),
-                Err(error) => {
-                    self.leave();
-                    return Err(error);
-                }
+                Ok(None) => {}
+                Err(error) => return self.stumble(error),
             }
         }
+    }
+
+    #[cold]
+    fn stumble(&mut self, error: CaptureError) -> Result<bool, CaptureError> {
+        self.record = None;
+        self.note_keys();
+        self.leave();
+        Err(error)
+    }
+
+    #[cold]
+    fn note_keys(&mut self) {
+        let keys = self.current.as_mut().and_then(CaptureFile::take_keys);
+        self.keys.extend(keys);
     }
 
     /// The frame advanced to; an empty one before the first and behind the last.
