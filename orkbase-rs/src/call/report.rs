@@ -16,7 +16,7 @@ const RATED_PACKETS: u64 = 25;
 pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
     let mut codecs: Vec<&str> = Vec::new();
     for name in legs.iter().flat_map(|leg| leg.codec.split(',')) {
-        if !codecs.contains(&name) {
+        if !codecs.iter().any(|known| known.eq_ignore_ascii_case(name)) {
             codecs.push(name);
         }
     }

@@ -201,7 +201,8 @@ impl Stream {
         };
         let mut names: Vec<&str> = Vec::new();
         for codec in self.codecs.iter().filter(audio) {
-            if !names.contains(&codec.name.as_str()) {
+            // Names are told apart without case (RFC 4855).
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(&codec.name)) {
                 names.push(&codec.name);
             }
         }
