@@ -3,7 +3,7 @@
 use crate::{
     engine::Listener,
     http::EventHub,
-    tape::finish::{Finished, Outcome},
+    tape::finish::{Finished, Outcome, Report},
     track::ReporterHandle,
 };
 use dashmap::DashMap;
@@ -43,7 +43,42 @@ impl Announcer {
         self.hub.publish(url::encode(&message.fields()).into());
     }
 
-    /// A tape is finished, or thrown away, or damaged: called on the finishing thread.
+    /// A tape is finished, or thrown away, or damaged: called on the thread that finished it. Of a
+    /// tape that was processed, true once that is stored.
+    pub fn reported(&self, report: &Report) -> bool {
+        let recid = match report {
+            Report::Finished(finished) => {
+                self.finished(finished);
+                return true;
+            }
+            Report::Processed(finished) => {
+                self.finished(finished);
+                match &finished.outcome {
+                    Outcome::Ready(_) => &finished.closing.message.recid,
+                    Outcome::TooShort | Outcome::Failed(_) => return true,
+                }
+            }
+            Report::Recovered(recovered) => {
+                let message = &recovered.message;
+                // After a kill it may have been told already.
+                if !self.is_stored(&message.recid) {
+                    self.publish(message);
+                    if let Err(error) = self.track.ready(message.clone(), recovered.path.as_str()) {
+                        tracing::error!(orkuid = %message.recid, %error, "ready is told at the next start");
+                    }
+                }
+                &message.recid
+            }
+        };
+        self.is_stored(recid)
+    }
+
+    /// Whether `ready` is in the journal: asked after telling it, the answer comes behind it.
+    fn is_stored(&self, recid: &str) -> bool {
+        self.track.is_ready(recid).unwrap_or(false)
+    }
+
+    /// A tape is finished, or thrown away, or damaged.
     pub fn finished(&self, finished: &Finished) {
         let recid = &finished.closing.message.recid;
         match &finished.outcome {

@@ -1,6 +1,8 @@
 //! The command line.
 
+use crate::{format::Format, process::Channels};
 use clap::{Args, Parser, Subcommand};
+use orkbase::message::tape::KeepSide;
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Passive call recorder: rebuilds SIP calls from mirrored packets and writes them to audio files, left
@@ -16,6 +18,8 @@ Examples:
   orkaudio run --interface eth1                     record the mirror port eth1
   orkaudio explain call.pcap                        why each call was recorded, or not
   orkaudio run --check-config                       only look whether the configuration is right
+  orkaudio decode call.pcap -o tapes                the same, with a list for people; --format opus, mp3, ...
+  orkaudio convert --format flac -o copies *.wav    tapes in another format, with all they tell
   orkaudio status                                   live calls and counters of the running recorder
 
 Every setting of conf/orkaudio.toml can be given as --set key=value or in the environment
@@ -36,7 +40,11 @@ pub enum Verb {
     Replay(ReplayArguments),
     /// Tell for each call of a capture what was decided, and why; writes no audio.
     Explain(ExplainArguments),
-    /// List every codec, and whether and how it is decoded on this machine.
+    /// Turn captures into audio files and list them: no tracker, no daemon.
+    Decode(DecodeArguments),
+    /// Write WAV tapes in another format, layout or loudness; keeps what they tell of the call.
+    Convert(ConvertArguments),
+    /// List every codec, and whether and how it is decoded on this machine; and what can be written.
     Codecs,
     /// Show live calls and counters of the running recorder.
     Status(StatusArguments),
@@ -99,6 +107,91 @@ pub struct ReplayArguments {
     /// Captures (pcap or pcapng), folders of captures, or - for standard input
     #[arg(required = true, value_name = "CAPTURE")]
     pub captures: Vec<PathBuf>,
+}
+
+/// `orkaudio decode`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  orkaudio decode call.pcap -o tapes                       WAV, left local party, right remote party
+  orkaudio decode --format opus call.pcap -o tapes         Ogg Opus
+  orkaudio decode --channels split captures/ -o tapes      a file for each side
+  orkaudio decode --json call.pcap -o tapes | jq .file     as orkaudio replay --json prints it
+
+Tapes lie below the folder as YYYY/MM/DD/HH/<orkuid>.<extension>, named by capture time. A call that is
+missing: orkaudio explain call.pcap")]
+pub struct DecodeArguments {
+    /// See [`Settings`].
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Where tapes go
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// pcm, alaw, mulaw, gsm, opus, flac or mp3 [default: output.format]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    pub format: Option<Format>,
+    /// stereo, mono or split [default: output.channels]
+    #[arg(long, value_name = "LAYOUT", value_parser = channels)]
+    pub channels: Option<Channels>,
+    /// One JSON object per tape on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Captures (pcap or pcapng), folders of captures, or - for standard input
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+}
+
+/// `orkaudio convert`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  orkaudio convert --format mp3 call.wav -o call.mp3
+  orkaudio convert --format opus --bitrate 24 -o converted/ tapes/2026/*/*/*/*.wav
+  orkaudio convert --channels split --gain 6 call.wav -o sides/     sides/call.local.wav and .remote.wav
+  orkaudio convert --keep-side local call.wav -o ours.wav
+
+Reads the WAV tapes that this recorder writes: PCM, A-law, mu-law, GSM, also beyond 4 GiB. Prints the
+names of what it wrote. Nothing is overwritten. What this machine can write: orkaudio codecs")]
+pub struct ConvertArguments {
+    /// A file, or a folder if there are several
+    #[arg(short, long, value_name = "DIR|FILE")]
+    pub output: PathBuf,
+    /// pcm, alaw, mulaw, gsm, opus, flac or mp3
+    #[arg(long, value_name = "FORMAT", value_parser = format, default_value = "pcm")]
+    pub format: Format,
+    /// stereo (as it is), mono or split
+    #[arg(long, value_name = "LAYOUT", value_parser = channels, default_value = "stereo")]
+    pub channels: Channels,
+    /// Decibels louder, or softer if negative
+    #[arg(long, value_name = "DB", default_value_t = 0, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(-60..=60))]
+    pub gain: i32,
+    /// local, remote or both
+    #[arg(long, value_name = "SIDE", default_value = "both",
+        value_parser = ["both", "local", "remote"])]
+    pub keep_side: String,
+    /// Kilobits a second for opus and mp3, all channels together; 0 is what suits speech
+    #[arg(long, value_name = "KBPS", default_value_t = 0)]
+    pub bitrate: u32,
+    /// Tapes
+    #[arg(required = true, value_name = "WAV")]
+    pub inputs: Vec<PathBuf>,
+}
+
+impl ConvertArguments {
+    /// Which sides are kept.
+    #[must_use]
+    pub fn keep_side(&self) -> KeepSide {
+        KeepSide::read(&self.keep_side)
+    }
+}
+
+fn format(name: &str) -> Result<Format, String> {
+    Format::read(name).ok_or_else(|| "give pcm, alaw, mulaw, gsm, opus, flac or mp3".to_owned())
+}
+
+fn channels(name: &str) -> Result<Channels, String> {
+    Channels::read(name).ok_or_else(|| "give stereo, mono or split".to_owned())
 }
 
 /// `orkaudio explain`.

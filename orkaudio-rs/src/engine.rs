@@ -3,8 +3,9 @@
 //! Law: a live engine never waits for a disk. Replay waits, so that nothing is lost there; apart from
 //! that both are the same code, and the same capture gives the same tapes.
 
+use crate::process::{Plan, Pool, Progress, Shop, Work};
 use crate::tape::{
-    finish::{self, Finish, Finished},
+    finish::{self, Finish, Report},
     worker::{Ending, Job, TapeCounters, TapeSettings, Worker},
 };
 use foldhash::fast::RandomState;
@@ -26,8 +27,9 @@ use orkbase::{
 use std::{
     collections::HashMap,
     io, mem,
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -73,6 +75,8 @@ pub struct EngineSettings {
     pub backlog_bytes: usize,
     /// Wait for the disk instead of losing audio.
     pub wait: bool,
+    /// What is done to closed tapes; `None` leaves them as recorded.
+    pub plan: Option<Arc<Plan>>,
 }
 
 #[derive(Debug)]
@@ -97,19 +101,21 @@ pub struct Engine {
     wait: bool,
     backlog_per_link: usize,
     threads: Vec<JoinHandle<()>>,
+    pool: Option<(Pool, Vec<JoinHandle<()>>)>,
     tape_counters: Arc<TapeCounters>,
     last: Timestamp,
 }
 
 impl Engine {
-    /// Starts the tape threads; `report` hears of every finished tape, on the finishing thread.
+    /// Starts the tape threads; `report` hears of every finished tape, on the finishing thread or on
+    /// one that processes, and says whether what it heard is stored.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(
         settings: EngineSettings,
         listener: Box<dyn Listener>,
-        mut report: impl FnMut(Finished) + Send + 'static,
+        report: impl FnMut(Report) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let tape_counters = Arc::new(TapeCounters::default());
         let tapes = Arc::new(settings.tapes);
@@ -132,8 +138,29 @@ impl Engine {
         }
         drop(finish_in);
         let counters = Arc::clone(&tape_counters);
+        let told: Arc<Mutex<dyn FnMut(Report) -> bool + Send>> = Arc::new(Mutex::new(report));
+        let pool = match settings.plan {
+            Some(plan) => {
+                let shop = Shop {
+                    root: tapes.root.clone(),
+                    plan,
+                    mode: tapes.mode,
+                    sync: tapes.sync,
+                    zone: tapes.zone.clone(),
+                };
+                let (counters, told) = (Arc::clone(&counters), Arc::clone(&told));
+                Some(Pool::start(shop, counters, told, settings.wait)?)
+            }
+            None => None,
+        };
+        let giver = pool.as_ref().map(|(pool, _)| pool.clone());
         threads.push(thread::Builder::new().name("finish".to_owned()).spawn(move || {
-            finish::run(&tapes, &counters, &finish_out, &mut report);
+            let mut report = |report| {
+                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                // What is not stored is told at the next start.
+                let _stored: bool = told(report);
+            };
+            finish::run(&tapes, &counters, &finish_out, giver.as_ref(), &mut report);
         })?);
         let mut tap = Tap::new(settings.calls, settings.limits, settings.seed);
         tap.set_decoders(settings.decoders);
@@ -152,6 +179,7 @@ impl Engine {
             wait: settings.wait,
             backlog_per_link,
             threads,
+            pool,
             tape_counters,
             last: Timestamp::default(),
         })
@@ -314,6 +342,19 @@ impl Engine {
         (self.tap.counters(), Arc::clone(&self.tape_counters), self.overrun_ms)
     }
 
+    /// Has tapes of an earlier process processed.
+    pub fn resume(&self, parts: Vec<PathBuf>) {
+        if let Some((pool, _)) = &self.pool {
+            parts.into_iter().for_each(|part| pool.give(Work::Left(part)));
+        }
+    }
+
+    /// What is being done to closed tapes.
+    #[must_use]
+    pub fn processing(&self) -> Vec<Progress> {
+        self.pool.as_ref().map(|(pool, _)| pool.progress()).unwrap_or_default()
+    }
+
     /// Calls in the table, flows bound to them.
     #[must_use]
     pub fn live(&self) -> (usize, usize) {
@@ -330,7 +371,6 @@ impl Engine {
         self.drain();
         self.wait = true;
         self.flush();
-        let counters = self.counters();
         // The workers end when nobody can give them jobs, the finisher when the workers have ended.
         self.links.clear();
         for thread in self.threads.drain(..) {
@@ -340,7 +380,10 @@ impl Engine {
                 );
             }
         }
-        counters
+        if let Some((pool, threads)) = self.pool.take() {
+            pool.end(threads);
+        }
+        self.counters()
     }
 }
 

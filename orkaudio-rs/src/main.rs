@@ -5,11 +5,14 @@
 use clap::Parser;
 use orkaudio::{
     announce::{Announcer, LiveTable},
-    cli::{Arguments, ExplainArguments, ReplayArguments, RunArguments, Settings, Verb},
+    cli::{
+        Arguments, DecodeArguments, ExplainArguments, ReplayArguments, RunArguments, Settings, Verb,
+    },
     config::{self, Config, Sources},
+    convert::{self, ConvertError},
     explain::{self, ExplainError},
     http::EventHub,
-    replay::{self, Nobody, Replay},
+    replay::{self, Nobody, Print, Replay},
     setup,
     status::{self, StatusError},
     track::{Reporter, ReporterConfig},
@@ -47,7 +50,21 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run(arguments),
         Verb::Replay(arguments) => replay(arguments),
         Verb::Explain(arguments) => explain(arguments),
-        Verb::Codecs => write!(io::stdout(), "{}", orkaudio::codecs::table()).map_err(Failure::new),
+        Verb::Decode(arguments) => decode(arguments),
+        Verb::Convert(arguments) => {
+            start_log(&Config::default());
+            match convert::run(&arguments) {
+                Err(ConvertError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    Ok(())
+                }
+                Err(ConvertError::Arguments(why)) => Err(Failure(why, 2)),
+                done => done.map_err(Failure::new),
+            }
+        }
+        Verb::Codecs => {
+            let (read, written) = (orkaudio::codecs::table(), orkaudio::format::table());
+            write!(io::stdout(), "{read}{written}").map_err(Failure::new)
+        }
         Verb::Status(arguments) => match status::show(&arguments) {
             // `| head` has seen enough.
             Err(StatusError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -149,6 +166,26 @@ fn explain(arguments: ExplainArguments) -> Result<(), Failure> {
     }
 }
 
+fn decode(arguments: DecodeArguments) -> Result<(), Failure> {
+    let mut sets = vec!["tapes.sync=false".to_owned()];
+    sets.extend(arguments.settings.sets.clone());
+    sets.extend(arguments.format.map(|format| format!("output.format={}", format.as_str())));
+    let channels = arguments.channels;
+    sets.extend(channels.map(|channels| format!("output.channels={}", channels.as_str())));
+    let config = load(arguments.settings, sets)?;
+    start_log(&config);
+    let stop = Arc::new(AtomicBool::new(false));
+    on_signal(Arc::clone(&stop), || {})?;
+    let job = Replay {
+        captures: arguments.captures,
+        folder: arguments.output,
+        paced: false,
+        print: if arguments.json { Print::Json } else { Print::Table },
+        filter: config.capture.filter.clone(),
+    };
+    replay::run(&config, &job, Box::new(Nobody), |_| {}, &stop).map_err(Failure::new)
+}
+
 fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     // Without a tracker nobody is promised anything about the disk, and a replay may be repeated.
     let sync = format!("tapes.sync={}", arguments.tracker.is_some());
@@ -165,7 +202,7 @@ fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
         captures: arguments.captures,
         folder: arguments.output,
         paced: arguments.paced,
-        json: arguments.json,
+        print: if arguments.json { Print::Json } else { Print::Nothing },
         filter: config.capture.filter.clone(),
     };
     let Some(url) = arguments.tracker else {

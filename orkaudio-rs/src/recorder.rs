@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     engine::Engine,
     http::{Busy, DoorError, Doors, DoorsConfig, EventHub},
+    process::{self, Plan},
     report, setup,
     tape::recover,
     track::{
@@ -24,6 +25,7 @@ use orkbase::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -89,6 +91,7 @@ pub enum RunError {
 struct Shared {
     live: Arc<LiveTable>,
     engine: Mutex<Value>,
+    processing: Mutex<Value>,
     track: ReporterHandle,
     hub: EventHub,
     commands: SyncSender<(Command, oneshot::Sender<Reply>)>,
@@ -118,7 +121,9 @@ impl crate::http::Desk for Shared {
         let uptime = self.started.elapsed().unwrap_or_default().as_secs();
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime_s": uptime,
-            "calls": live_calls(&self.live), "counters": counters,
+            "calls": live_calls(&self.live),
+            "processing": *self.processing.lock().unwrap_or_else(PoisonError::into_inner),
+            "counters": counters,
         })
     }
 }
@@ -132,6 +137,8 @@ pub struct Services {
     commands: Receiver<(Command, oneshot::Sender<Reply>)>,
     verdicts: Receiver<TrackerVerdict>,
     announcer: Announcer,
+    /// Tapes of an earlier process that are to be processed.
+    left: Vec<PathBuf>,
     _lock: File,
 }
 
@@ -179,11 +186,17 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     })?;
     let hub = EventHub::new();
     let live = Arc::new(LiveTable::new());
-    save(&config.tapes.folder, &track)?;
+    let plan = Plan::of(&config.output).is_some();
+    process::clean(&config.tapes.folder);
+    if !config.output.copy_folder.as_os_str().is_empty() {
+        process::clean(&config.output.copy_folder);
+    }
+    let left = save(&config.tapes.folder, &track, plan)?;
     let (command_in, commands) = sync_channel(COMMANDS);
     let shared = Arc::new(Shared {
         live: Arc::clone(&live),
         engine: Mutex::new(json!({})),
+        processing: Mutex::new(json!([])),
         track: track.clone(),
         hub: hub.clone(),
         commands: command_in,
@@ -193,7 +206,8 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
     let doors = Doors::open(addresses, Arc::clone(&shared), hub.clone())?;
     let announcer = Announcer::new(track.clone(), hub, live);
-    Ok(Services { reporter, track, doors, shared, commands, verdicts, announcer, _lock: lock })
+    let _lock = lock;
+    Ok(Services { reporter, track, doors, shared, commands, verdicts, announcer, left, _lock })
 }
 
 /// One recorder per state folder.
@@ -212,11 +226,27 @@ fn lock(folder: &Path) -> Result<File, RunError> {
     }
 }
 
-/// Finishes the tapes of a killed process and reports each exactly once.
-fn save(folder: &Path, track: &ReporterHandle) -> Result<(), RunError> {
+/// Finishes the tapes of a killed process and reports each exactly once; gives those that are to be
+/// processed before.
+fn save(folder: &Path, track: &ReporterHandle, plan: bool) -> Result<Vec<PathBuf>, RunError> {
+    let (mut left, mut recids) = (Vec::new(), BTreeSet::new());
     let parts = recover::parts(folder)
         .map_err(|error| RunError::Io { what: "cannot look for unfinished tapes", error })?;
     for part in &parts {
+        if plan {
+            match recover::mend(part) {
+                Ok(Some(tape)) => {
+                    tracing::warn!(orkuid = %tape.message.recid, ms = tape.duration_ms, "an earlier process left a tape to be processed");
+                    recids.insert(tape.message.recid);
+                    left.push(part.clone());
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is");
+                }
+            }
+            continue;
+        }
         match recover::recover(folder, part) {
             Ok(Some(tape)) => {
                 tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
@@ -232,6 +262,9 @@ fn save(folder: &Path, track: &ReporterHandle) -> Result<(), RunError> {
     }
     // A process killed between giving a file its name and telling of it left a finished file.
     for open in track.open_tapes()? {
+        if recids.contains(&open.recid) {
+            continue;
+        }
         let Some(message) = open.message else { continue };
         let path = format!("{}.wav", open.path);
         match recover::finished(folder, &path, &message) {
@@ -239,7 +272,7 @@ fn save(folder: &Path, track: &ReporterHandle) -> Result<(), RunError> {
             None => track.discarded(&open.recid),
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 fn tell_once(track: &ReporterHandle, message: TapeMessage, path: &str) -> Result<(), RunError> {
@@ -260,15 +293,16 @@ impl Services {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn engine(&self, config: &Config) -> Result<Engine, RunError> {
+    pub fn engine(&mut self, config: &Config) -> Result<Engine, RunError> {
         let seed = u32::try_from(now().0 / 1_000 % 456_976).unwrap_or(0);
         let settings =
             setup::engine(config, config.tapes.folder.clone(), seed, false, config.tapes.sync);
         let announcer = self.announcer.clone();
-        Engine::start(settings, Box::new(self.announcer.clone()), move |finished| {
-            announcer.finished(&finished);
-        })
-        .map_err(|error| RunError::Io { what: "cannot start a thread", error })
+        let told = move |report| announcer.reported(&report);
+        let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)
+            .map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
+        engine.resume(std::mem::take(&mut self.left));
+        Ok(engine)
     }
 
     /// How commands wake the engine.
@@ -299,6 +333,8 @@ impl Services {
         }
         *self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner) =
             Value::Object(counters);
+        *self.shared.processing.lock().unwrap_or_else(PoisonError::into_inner) =
+            report::processing(&engine.processing());
         while let Ok(TrackerVerdict::Delete { recid, filename, tracker }) = self.verdicts.try_recv()
         {
             delete(folder, &recid, &filename, &tracker);
@@ -368,7 +404,7 @@ pub fn run(
     };
     // Interfaces first: a wrong name must not leave a lock, a database, or an open door behind.
     let mut live = Live::open(&settings)?;
-    let services = prepare(config)?;
+    let mut services = prepare(config)?;
     let mut engine = services.engine(config)?;
     let key_log = config.capture.key_log.clone().map(Follower::start).transpose();
     let key_log = key_log.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;

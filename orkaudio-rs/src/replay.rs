@@ -9,8 +9,9 @@ use crate::{
     config::Config,
     engine::{Engine, Listener},
     keylog, report, setup,
-    tape::finish::{Finished, Outcome},
+    tape::finish::{Finished, Outcome, Report},
 };
+use jiff::tz::TimeZone;
 use orkbase::{
     call::output::{AddTag, EndReason, Opening, TapeId},
     message::tape::TapeMessage,
@@ -42,10 +43,21 @@ pub struct Replay {
     pub folder: PathBuf,
     /// At the speed of the capture instead of as fast as it goes.
     pub paced: bool,
-    /// One JSON object per tape on standard output.
-    pub json: bool,
+    /// What is said of each tape on standard output.
+    pub print: Print,
     /// BPF text; empty for everything.
     pub filter: String,
+}
+
+/// What is said of tapes on standard output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Print {
+    /// Nothing.
+    Nothing,
+    /// One JSON object per tape, and one of every counter.
+    Json,
+    /// One line per tape, for people.
+    Table,
 }
 
 /// Why a replay failed.
@@ -100,14 +112,18 @@ pub fn run(
     };
     let failed = Arc::new(AtomicU64::new(0));
     let mut printer = Printer {
-        json: replay.json,
+        print: replay.print,
         next: 0,
         waiting: BTreeMap::new(),
         failed: Arc::clone(&failed),
     };
-    let report = move |finished: Finished| {
-        done(&finished);
-        printer.take(&finished);
+    let report = move |report: Report| {
+        // Nothing of an earlier process is taken up by a replay.
+        if let Report::Finished(finished) | Report::Processed(finished) = report {
+            done(&finished);
+            printer.take(&finished);
+        }
+        true
     };
     // The engine begins with the first frame: what is no capture leaves no trace, and tracking ids
     // follow from the capture alone.
@@ -171,11 +187,11 @@ pub fn run(
         }
         let last = engine.last();
         let (tap, tapes, overrun_ms) = engine.close(last, EndReason::Shutdown);
-        if replay.json {
+        if replay.print == Print::Json {
             let summary = report::counters(&tap, &tapes, overrun_ms);
             print_line(&json!({ "summary": summary }).to_string());
         }
-    } else if replay.json {
+    } else if replay.print == Print::Json {
         print_line(&json!({ "summary": { "capture.frames": 0 } }).to_string());
     }
     match (failed.load(Ordering::Relaxed), failure) {
@@ -198,7 +214,7 @@ fn start(
     replay: &Replay,
     first: Timestamp,
     listener: Box<dyn Listener>,
-    report: impl FnMut(Finished) + Send + 'static,
+    report: impl FnMut(Report) -> bool + Send + 'static,
 ) -> Result<Engine, ReplayError> {
     let folder = &replay.folder;
     std::fs::create_dir_all(folder)
@@ -210,7 +226,7 @@ fn start(
 
 /// Prints tapes in the order in which their calls ended.
 struct Printer {
-    json: bool,
+    print: Print,
     next: u64,
     waiting: BTreeMap<u64, Option<String>>,
     failed: Arc<AtomicU64>,
@@ -221,8 +237,17 @@ impl Printer {
         if matches!(finished.outcome, Outcome::Failed(_)) || finished.damage.is_some() {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
-        let wanted = self.json && matches!(finished.outcome, Outcome::Ready(_));
-        self.waiting.insert(finished.order, wanted.then(|| report::tape(finished).to_string()));
+        let line = match (&finished.outcome, self.print) {
+            (Outcome::Ready(_), Print::Json) => Some(report::tape(finished).to_string()),
+            (Outcome::Ready(file), Print::Table) => Some(row(finished, file)),
+            (Outcome::Ready(_), Print::Nothing) | (Outcome::TooShort | Outcome::Failed(_), _) => {
+                None
+            }
+        };
+        if self.print == Print::Table && finished.order == 0 {
+            print_line(&heading());
+        }
+        self.waiting.insert(finished.order, line);
         while let Some(line) = self.waiting.remove(&self.next) {
             self.next += 1;
             if let Some(line) = line {
@@ -230,6 +255,25 @@ impl Printer {
             }
         }
     }
+}
+
+fn heading() -> String {
+    let [start, length, direction, local, remote] =
+        ["start (UTC)", "seconds", "way", "local party", "remote party"];
+    format!("{start:<19} {length:>8}  {direction:<4} {local:<20} {remote:<20} file")
+}
+
+/// One line of the table.
+fn row(finished: &Finished, file: &str) -> String {
+    let closing = &finished.closing;
+    let message = &closing.message;
+    let start = closing.start.to_zoned(&TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let files = if finished.files.is_empty() { file.to_owned() } else { finished.files.join(", ") };
+    let (seconds, tenths) = (closing.duration_ms / 1000, closing.duration_ms % 1000 / 100);
+    let length = format!("{seconds}.{tenths}");
+    let (way, local, remote) =
+        (message.direction.as_str(), &message.localparty, &message.remoteparty);
+    format!("{start:<19} {length:>8}  {way:<4} {local:<20} {remote:<20} {files}")
 }
 
 /// A reader that has gone away (`| head`) is no reason to stop recording.

@@ -1,9 +1,12 @@
 //! What a finished tape and the counters look like in JSON: the contract of `replay --json`, of the
 //! status answer and of the metrics.
 
-use crate::tape::{
-    finish::{Finished, Outcome},
-    worker::TapeCounters,
+use crate::{
+    process::Progress,
+    tape::{
+        finish::{Finished, Outcome},
+        worker::TapeCounters,
+    },
 };
 use orkbase::{
     call::course::CallFacts, packet::counters::ByNumber, tap::TapCounters, time::Timestamp,
@@ -74,6 +77,9 @@ pub fn tape(finished: &Finished) -> Value {
     };
     if let Some(object) = object.as_object_mut() {
         object.insert(key.to_owned(), Value::from(value));
+        if !finished.files.is_empty() {
+            object.insert("files".to_owned(), Value::from(finished.files.clone()));
+        }
     }
     object
 }
@@ -104,6 +110,16 @@ fn call(facts: &CallFacts) -> Value {
     })
 }
 
+/// What is being done to closed tapes.
+#[must_use]
+pub fn processing(all: &[Progress]) -> Value {
+    let one = |progress: &Progress| {
+        let Progress { orkuid, step, percent } = progress;
+        json!({ "orkuid": orkuid, "step": step.as_str(), "percent": percent })
+    };
+    all.iter().map(one).collect()
+}
+
 /// Every counter by its name, `stage.what`.
 #[must_use]
 pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map<String, Value> {
@@ -118,6 +134,10 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("tape.lost_frames", load(&tapes.lost_frames)),
         ("tape.overrun_ms", overrun_ms),
         ("tape.bytes", load(&tapes.bytes)),
+        ("process.done", load(&tapes.processed)),
+        ("process.failed", load(&tapes.process_failed)),
+        ("process.queued", load(&tapes.process_queued)),
+        ("process.ms", load(&tapes.process_ms)),
     ];
     all.extend(rows.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
     all

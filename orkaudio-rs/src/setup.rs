@@ -1,7 +1,8 @@
 //! From the configuration to the engine's settings: what only the running system knows is added here.
 
 use crate::{
-    codecs::Libraries, config::Config, engine::EngineSettings, tape::worker::TapeSettings,
+    codecs::Libraries, config::Config, engine::EngineSettings, process::Plan,
+    tape::worker::TapeSettings,
 };
 use jiff::tz::TimeZone;
 use orkbase::{
@@ -35,7 +36,9 @@ pub fn host_facts(config: &Config) -> HostFacts {
     } else {
         config.tracker.service.clone()
     };
-    HostFacts { hostname, service, extension: ".wav".to_owned() }
+    let plan = Plan::of(&config.output);
+    let extension = plan.map_or_else(|| ".wav".to_owned(), |plan| plan.extension());
+    HostFacts { hostname, service, extension }
 }
 
 /// The engine's settings; `folder` takes the tapes.
@@ -59,7 +62,7 @@ pub fn engine(
         tapes: TapeSettings {
             root: folder,
             extension: calls.host.extension.clone(),
-            channels: if config.tapes.stereo { 2 } else { 1 },
+            channels: if config.tapes.stereo && !config.output.only_mixes() { 2 } else { 1 },
             late_ms: calls.late_ms,
             conceal: config.tapes.conceal,
             mode: config.tapes.mode,
@@ -83,6 +86,7 @@ pub fn engine(
         workers: config.tapes.workers,
         backlog_bytes: config.tapes.backlog_mib << 20,
         wait,
+        plan: Plan::of(&config.output).map(Arc::new),
     }
 }
 

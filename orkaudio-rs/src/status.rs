@@ -61,6 +61,14 @@ pub fn show(arguments: &StatusArguments) -> Result<(), StatusError> {
             text(call, "remoteparty"),
         )?;
     }
+    let jobs = status.get("processing").and_then(Value::as_array).cloned().unwrap_or_default();
+    if !jobs.is_empty() {
+        writeln!(out, "\nprocessing")?;
+    }
+    for job in &jobs {
+        let (orkuid, step) = (text(job, "orkuid"), text(job, "step"));
+        writeln!(out, "  {orkuid}  {step:<9} {:>3} %", text(job, "percent"))?;
+    }
     writeln!(out, "\ncounters")?;
     for (name, value) in status.get("counters").and_then(Value::as_object).into_iter().flatten() {
         writeln!(out, "  {name:<28} {value}")?;

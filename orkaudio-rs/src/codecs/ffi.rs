@@ -41,12 +41,14 @@ macro_rules! functions {
     };
 }
 
+pub(crate) use functions;
+
 /// What the system's loader said, which names the file.
-fn said(error: libloading::Error) -> String {
+pub(crate) fn said(error: libloading::Error) -> String {
     std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-type State = *mut c_void;
+pub(crate) type State = *mut c_void;
 
 functions!(AmrFunctions {
     init = c"Decoder_Interface_init": fn() -> State;

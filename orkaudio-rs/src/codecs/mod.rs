@@ -7,7 +7,7 @@
 
 mod amr;
 mod av;
-mod ffi;
+pub(crate) mod ffi;
 mod speex;
 
 use orkbase::audio::codec::frames::AmrFormat;

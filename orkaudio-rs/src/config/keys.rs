@@ -1,7 +1,11 @@
 //! Every key, what it sets, and what it may be set to.
 
 use super::Config;
-use crate::track::TrackerUrl;
+use crate::{
+    format::Format,
+    process::{Channels, Step},
+    track::TrackerUrl,
+};
 use orkbase::{
     call::{
         filter::PartyPattern,
@@ -9,8 +13,9 @@ use orkbase::{
         policy::{IpRange, NumberPattern},
     },
     config::{Value, is_log_level},
+    message::tape::KeepSide,
     packet::hep::HepKey,
-    signal::Format,
+    signal,
 };
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
@@ -165,6 +170,53 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "tapes.workers" => tapes.workers = |value| whole(value, 1..=64);
     "tapes.backlog_mib" => tapes.backlog_mib = |value| whole(value, 1..=65_536);
 
+    "output.format" => output.format = format;
+    "output.channels" => output.channels = |value| {
+        let remedy = || wrong(one_of(&Channels::ALL.map(Channels::as_str)));
+        value.text().and_then(Channels::read).ok_or_else(remedy)
+    };
+    "output.bitrate_kbps" => output.bitrate_kbps = |value| whole(value, 0..=510);
+    "output.keep_original" => output.keep_original = truth;
+    "output.copy_folder" => output.copy_folder = |value| {
+        let path = value.text().filter(|text| !text.contains('\0'));
+        path.map(PathBuf::from).ok_or_else(|| wrong("the path of a folder, or \"\" for no copy"))
+    };
+    "output.copy_format" => output.copy_format = format;
+    "output.processors" => output.processors = |value| {
+        let steps = entries(value, &one_of(&Step::ALL.map(Step::as_str)), Step::read)?;
+        let names: Vec<String> = steps.iter().map(|step| step.as_str().to_owned()).collect();
+        once(&names, str::to_owned, "it would be done")?;
+        Ok(steps)
+    };
+    "output.gain_db" => output.gain_db = decibels;
+    "output.gain_local_db" => output.gain_local_db = decibels;
+    "output.gain_remote_db" => output.gain_remote_db = decibels;
+    "output.keep_side" => output.keep_side = |value| match value.text() {
+        Some("both") => Ok(KeepSide::Both),
+        Some("local") => Ok(KeepSide::Local),
+        Some("remote") => Ok(KeepSide::Remote),
+        _ => Err(wrong("\"both\", \"local\" or \"remote\"")),
+    };
+    "output.rename" => output.rename = |value| match value.text() {
+        Some("") => Ok(String::new()),
+        _ => naming(value),
+    };
+    "output.command" => output.command = |value| {
+        entries(value, "a program's whole path, then its arguments", |text| {
+            (text.len() <= PATTERN_BYTES && !text.contains('\0')).then(|| text.to_owned())
+        })
+    };
+    "output.command_extension" => output.command_extension = |value| {
+        let plain = |text: &&str| text.len() <= 10 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        let text = value.text().filter(plain).map(str::to_owned);
+        text.ok_or_else(|| wrong("an extension without its dot, such as \"m4a\", or \"\""))
+    };
+    "output.command_timeout_s" => output.command_timeout_s = |value| whole(value, 1..=DAY_S);
+    "output.command_user" => output.command_user = |value| {
+        value.text().and_then(word).ok_or_else(|| wrong("the name of a user"))
+    };
+    "output.workers" => output.workers = |value| whole(value, 1..=64);
+
     "tracker.urls" => tracker.urls = urls;
     "tracker.state_folder" => tracker.state_folder = folder;
     "tracker.service" => tracker.service = name_or_none;
@@ -176,6 +228,26 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
 
     "log.level" => log_level = level;
 };
+
+/// `"a", "b" or "c"`
+fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn format(value: &Value) -> Result<Format, Wrong> {
+    let remedy = || wrong(one_of(&Format::ALL.map(Format::as_str)));
+    value.text().and_then(Format::read).ok_or_else(remedy)
+}
+
+/// Louder than this is noise, softer is silence.
+fn decibels(value: &Value) -> Result<i32, Wrong> {
+    whole(value, -60..=60)
+}
 
 fn whole<T: TryFrom<i64>>(value: &Value, range: RangeInclusive<i64>) -> Result<T, Wrong> {
     let number = value.number().filter(|number| range.contains(number));
@@ -199,14 +271,14 @@ fn seconds_or_none(value: &Value) -> Result<u64, Wrong> {
 }
 
 /// `107=opus/48000/2`
-fn payload_type(text: &str) -> Option<Format> {
+fn payload_type(text: &str) -> Option<signal::Format> {
     let (number, format) = text.split_once('=')?;
     let mut parts = format.trim().split('/');
     let (name, clock_rate) = (word(parts.next()?)?, parts.next()?.parse().ok()?);
     let channels = parts.next().map_or(Some(1), |channels| channels.parse().ok())?;
     let payload_type = number.trim().parse().ok().filter(|number| *number < 128)?;
     let good = (1_000..=192_000).contains(&clock_rate) && (1..=2).contains(&channels);
-    (good && parts.next().is_none()).then_some(Format {
+    (good && parts.next().is_none()).then_some(signal::Format {
         payload_type,
         name,
         clock_rate,

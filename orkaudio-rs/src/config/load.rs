@@ -134,6 +134,12 @@ fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
         let what = format!("{one} and {other} both have {port}; take it out of one of them");
         mistakes.add(place, what);
     }
+    for (key, remedy) in config.output.mistakes(config.tapes.stereo) {
+        let said = written.iter().rfind(|setting| setting.key == key);
+        let place = said.map_or(key, |setting| setting.place.as_str());
+        let value = said.map(|setting| format!(" = {}", setting.value)).unwrap_or_default();
+        mistakes.add(place, format!("{key}{value} does not fit: {remedy}"));
+    }
     config
 }
 

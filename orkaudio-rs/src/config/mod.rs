@@ -8,6 +8,7 @@ mod tests;
 pub use load::{DEFAULT_FILE, Sources, load};
 pub use orkbase::config::{Mistake, Mistakes};
 
+use crate::process::Output;
 use orkbase::{
     call::{naming::DEFAULT_PATTERN, policy::PartyRules, settings::Settings},
     packet::{hep::HepKey, ports::TunnelPorts},
@@ -25,6 +26,8 @@ pub struct Config {
     pub party_map_file: PathBuf,
     /// `[tapes]`.
     pub tapes: Tapes,
+    /// `[output]`: what becomes of closed tapes.
+    pub output: Output,
     /// `[tracker]`.
     pub tracker: Tracker,
     /// `[doors]`.
@@ -137,6 +140,7 @@ impl Default for Config {
                 workers: 1,
                 backlog_mib: 256,
             },
+            output: Output::default(),
             tracker: Tracker {
                 urls: vec!["http://127.0.0.1:8080/orktrack".to_owned()],
                 state_folder: PathBuf::from("/var/lib/orkaudio"),

@@ -1,12 +1,17 @@
 //! Every key by its name, its bounds and its mistakes.
 
 use super::{keys::KEYS, *};
+use crate::{
+    format::Format as AudioFormat,
+    process::{Channels, Step},
+};
 use orkbase::{
     call::{
         filter::{Filters, PartyPattern},
         policy::{IpRange, NumberPattern},
     },
     config::Schema,
+    message::tape::KeepSide,
     signal::Format,
 };
 use std::{fs, path::Path};
@@ -132,6 +137,24 @@ fn every_key_sets_its_own_field() {
         sync = false
         workers = 64
         backlog_mib = 10
+        [output]
+        format = "flac"
+        channels = "mono"
+        bitrate_kbps = 48
+        keep_original = true
+        copy_folder = "/srv/copies"
+        copy_format = "opus"
+        processors = ["rename", "gain", "transcode", "command"]
+        gain_db = -3
+        gain_local_db = 0
+        gain_remote_db = 0
+        keep_side = "both"
+        rename = "[orkuid]"
+        command = ["/bin/cp", "[IN]", "[OUT]"]
+        command_extension = "x"
+        command_timeout_s = 5
+        command_user = "daemon"
+        workers = 3
         [tracker]
         urls = ["http://a:1/orktrack", "b"]
         state_folder = "/srv/state"
@@ -212,6 +235,25 @@ fn every_key_sets_its_own_field() {
             sync: false,
             workers: 64,
             backlog_mib: 10,
+        },
+        output: Output {
+            format: AudioFormat::Flac,
+            channels: Channels::Mono,
+            bitrate_kbps: 48,
+            keep_original: true,
+            copy_folder: PathBuf::from("/srv/copies"),
+            copy_format: AudioFormat::Opus,
+            processors: vec![Step::Rename, Step::Gain, Step::Transcode, Step::Command],
+            gain_db: -3,
+            gain_local_db: 0,
+            gain_remote_db: 0,
+            keep_side: KeepSide::Both,
+            rename: "[orkuid]".to_owned(),
+            command: texts(&["/bin/cp", "[IN]", "[OUT]"]),
+            command_extension: "x".to_owned(),
+            command_timeout_s: 5,
+            command_user: "daemon".to_owned(),
+            workers: 3,
         },
         tracker: Tracker {
             urls: texts(&["http://a:1/orktrack", "b"]),
@@ -343,7 +385,7 @@ command = "localhost:59140"
         "23: doors.command = \"localhost:59140\" is not valid; give an IP address and a port,",
         "5: there is no setting `calls.max_cals`; did you mean calls.max_calls?",
         "9: there is no section [party]; the sections are capture, calls, parties, filters, tapes, \
-         tracker, doors, log",
+         output, tracker, doors, log",
     ];
     for want in want {
         let want = format!("orkaudio.toml:{want}");
@@ -410,6 +452,9 @@ fn bounds() {
         ("tapes.min_duration_ms", 0, 3_600_000),
         ("tapes.workers", 1, 64),
         ("tapes.backlog_mib", 1, 65_536),
+        ("output.gain_db", -60, 60),
+        ("output.command_timeout_s", 1, 86_400),
+        ("output.workers", 1, 64),
         ("tracker.timeout_s", 1, 300),
     ] {
         for (number, good) in [(least - 1, false), (least, true), (most, true), (most + 1, false)] {
@@ -470,6 +515,50 @@ fn texts_that_are_good_and_bad() {
         &many(1_001),
     ] {
         assert!(set(&[bad]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_in_output_is_told() {
+    for (sets, want) in [
+        (
+            &["output.format=wma"][..],
+            "give \"pcm\", \"alaw\", \"mulaw\", \"gsm\", \"opus\", \"flac\" or \"mp3\"",
+        ),
+        (&["output.gain_db=3", "output.processors=transcode,gain"], "put \"gain\" before"),
+        (&["output.rename=[orkuid]", "output.processors=report"], "leave \"rename\" in the list"),
+        (&["output.processors=report,transcode"], "put \"transcode\" before \"report\""),
+        (&["output.processors=gain,gain"], "it once only"),
+        (&["output.processors=gain,louder"], "the entry \"louder\""),
+        (&["output.channels=split", "tapes.stereo=false"], "give tapes.stereo = true"),
+        (&["output.keep_side=local", "tapes.stereo=false"], "give tapes.stereo = true"),
+        (&["output.format=opus", "output.bitrate_kbps=5"], "for opus, give 0 or a number from 6"),
+        (&["output.command=cp,[IN],[OUT]"], "\"cp\" is no program; give its whole path"),
+        (&["output.command=/nonexistent"], "is no program"),
+        (
+            &["output.command=/bin/cp,[IN],[OUT]", "output.processors=report,command"],
+            "as it writes",
+        ),
+        (&["output.rename=[year]"], "needs [orkuid] or [trackingid]"),
+        (&["output.command_extension=a/b"], "an extension without its dot"),
+    ] {
+        let told = set(sets).unwrap_err();
+        assert!(told.contains(want), "{sets:?}: {told}");
+    }
+    let told = set(&["output.format=gsm"]).unwrap_err();
+    assert!(
+        told.contains(
+            "--set output.format=gsm: output.format = \"gsm\" does not fit: gsm holds one channel"
+        ),
+        "{told}"
+    );
+    for good in [
+        &["output.channels=mono"][..],
+        &["output.processors=", "tapes.stereo=false"],
+        &["output.command=/bin/cp,[IN],[OUT]", "output.command_extension=raw"],
+        &["output.format=flac", "output.channels=split", "output.keep_side=remote"],
+    ] {
+        assert_eq!(set(good).err(), None, "{good:?}");
     }
 }
 

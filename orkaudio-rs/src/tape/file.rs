@@ -1,6 +1,6 @@
 //! One tape on the disk while it is being made.
 
-use super::wav::{self, Layout};
+use super::wav::{self, Extent, Info, Layout};
 use orkbase::audio::tape::{Frame, PcmSink};
 use std::{
     fs::{self, File, OpenOptions},
@@ -32,6 +32,8 @@ pub struct TapeFile {
     /// Frames that could not be written.
     pub lost_frames: u64,
     mixed: Vec<i16>,
+    /// Beyond this size the file is RF64.
+    limit: u64,
 }
 
 impl TapeFile {
@@ -39,12 +41,7 @@ impl TapeFile {
     ///
     /// # Errors
     /// When the folder or the file cannot be made; an old part of the same name is an error too.
-    pub fn create(
-        path: &Path,
-        layout: Layout,
-        info: &[(&[u8; 4], &str)],
-        mode: u32,
-    ) -> io::Result<Self> {
+    pub fn create(path: &Path, layout: Layout, info: &Info<'_>, mode: u32) -> io::Result<Self> {
         let part = part_of(path);
         let open =
             || OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&part);
@@ -55,7 +52,7 @@ impl TapeFile {
             fs::create_dir_all(path.parent().unwrap_or(path))?;
             open()
         })?;
-        let header = wav::header(layout, info, 0);
+        let header = wav::header(layout, info);
         file.write_all_at(&header, 0)?;
         Ok(Self {
             file,
@@ -68,6 +65,7 @@ impl TapeFile {
             failed: None,
             lost_frames: 0,
             mixed: Vec::new(),
+            limit: wav::RIFF_LIMIT,
         })
     }
 
@@ -110,11 +108,14 @@ impl TapeFile {
 
     /// Makes the header tell of all audio in the file.
     fn refresh(&mut self) {
-        let [riff, data] = wav::sizes(self.header_bytes, self.data_bytes);
-        let data_at = u64::try_from(self.header_bytes).unwrap_or(4) - 4;
-        let written =
-            self.file.write_all_at(&data, data_at).and_then(|()| self.file.write_all_at(&riff, 4));
-        match written {
+        let extent = Extent {
+            header: self.header_bytes,
+            data: self.data_bytes,
+            tail: 0,
+            frames: self.frames(),
+            limit: self.limit,
+        };
+        match write_sizes(&self.file, extent) {
             Ok(()) => self.told_bytes = self.data_bytes,
             Err(error) => self.failed = Some(error),
         }
@@ -126,8 +127,29 @@ impl TapeFile {
         if self.told_bytes != self.data_bytes {
             self.refresh();
         }
-        ClosedTape { file: self.file, part: self.part, path: self.path, failed: self.failed }
+        let frames = self.frames();
+        ClosedTape {
+            file: self.file,
+            part: self.part,
+            path: self.path,
+            failed: self.failed,
+            extent: Extent {
+                header: self.header_bytes,
+                data: self.data_bytes,
+                tail: 0,
+                frames,
+                limit: self.limit,
+            },
+        }
     }
+}
+
+/// Makes the header of a file tell of what is in it.
+pub(super) fn write_sizes(file: &File, extent: Extent) -> io::Result<()> {
+    let (prefix, data) = extent.fields();
+    let data_at = u64::try_from(extent.header).unwrap_or(4).saturating_sub(4);
+    file.write_all_at(&data, data_at)?;
+    file.write_all_at(&prefix, 0)
 }
 
 impl PcmSink for TapeFile {
@@ -203,6 +225,8 @@ pub struct ClosedTape {
     pub path: PathBuf,
     /// What went wrong while it was written.
     pub failed: Option<io::Error>,
+    /// What is in it.
+    pub extent: Extent,
 }
 
 /// `<path>.part`.
@@ -235,6 +259,28 @@ mod tests {
         assert_eq!(samples, [1, 2, 3, 9, 0, 9, 0, 0, 5, 6]);
         let again = TapeFile::create(&path, Layout { rate: 8000, channels: 2 }, &[], 0o640);
         assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_tape_that_grows_too_large_becomes_rf64() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("l.wav");
+        let layout = Layout { rate: 8000, channels: 2 };
+        let mut tape = TapeFile::create(&path, layout, &[(b"INAM", "l")], 0o640).unwrap();
+        tape.limit = 1_000_000;
+        for (seconds, id) in [(0..30, b"RIFF"), (30..60, b"RF64")] {
+            for second in seconds {
+                tape.write(second * 8_000, &[[1, 2]; 8_000]);
+            }
+            let bytes = fs::read(part_of(&path)).unwrap();
+            assert!(bytes.starts_with(id));
+            let found = wav::read_header(&bytes).unwrap();
+            assert!(found.data_bytes + REFRESH > tape.data_bytes && found.tail().is_none());
+        }
+        let closed = tape.close();
+        let found = wav::read_header(&fs::read(&closed.part).unwrap()).unwrap();
+        assert_eq!(found.frames(found.data_bytes), 480_000);
+        assert_eq!(found.info, [(*b"INAM", "l".to_owned())]);
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! the tape keeps its `.part` name, is told as failed and never as ready.
 
 use super::{
+    closed,
     file::ClosedTape,
+    recover::Recovered,
     worker::{Ending, TapeCounters, TapeSettings, relative},
 };
+use crate::process::{Pool, Work};
 use orkbase::call::output::Closing;
 use std::{
     collections::BTreeSet,
@@ -74,37 +77,59 @@ pub struct Finished {
     pub damage: Option<String>,
     /// What became of it.
     pub outcome: Outcome,
+    /// All files, where a recording has several; the first is that of [`Outcome::Ready`].
+    pub files: Vec<String>,
 }
 
-/// Finishes tapes until none come any more.
+/// What whoever reports is told of.
+#[derive(Debug)]
+pub enum Report {
+    /// A tape of this process, as recorded.
+    Finished(Box<Finished>),
+    /// A tape of this process that was processed: what it was made of goes once this is stored.
+    Processed(Box<Finished>),
+    /// A tape that an earlier process left, or one whose story had to wait on the disk.
+    Recovered(Box<Recovered>),
+}
+
+/// Finishes tapes until none come any more. With a pool it takes what is to be processed.
 pub fn run(
     settings: &TapeSettings,
     counters: &Arc<TapeCounters>,
     tapes: &Receiver<Finish>,
-    report: &mut dyn FnMut(Finished),
+    pool: Option<&Pool>,
+    report: &mut dyn FnMut(Report),
 ) {
     while let Ok(first) = tapes.recv() {
         let mut batch = vec![first];
         batch.extend(tapes.try_iter().take(TOGETHER - 1));
         let mut folders = BTreeSet::new();
-        let mut done: Vec<Finished> = Vec::with_capacity(batch.len());
+        let mut done: Vec<(Finished, Option<PathBuf>)> = Vec::with_capacity(batch.len());
         for finish in batch {
             let damage =
                 finish.file.as_ref().and_then(|f| f.failed.as_ref()).map(ToString::to_string);
-            let outcome =
-                finish_one(settings, finish.file, finish.error, &finish.ending, &mut folders);
-            done.push(Finished {
+            let mut finished = Finished {
                 closing: finish.ending.closing,
                 order: finish.ending.order,
                 overrun_ms: finish.ending.overrun_ms,
                 lost_frames: finish.lost_frames,
                 heard: finish.heard,
                 damage,
-                outcome,
-            });
+                outcome: Outcome::TooShort,
+                files: Vec::new(),
+            };
+            let process = pool.is_some();
+            let error = finish.error;
+            let part =
+                finish_one(settings, finish.file, error, &mut finished, process, &mut folders);
+            done.push((finished, part));
         }
         let synced = if settings.sync { sync_folders(&settings.root, &folders) } else { Ok(()) };
-        for mut finished in done {
+        for (mut finished, part) in done {
+            if let (Some(pool), Some(part), true) = (pool, part, synced.is_ok()) {
+                pool.give(Work::Fresh(Box::new(finished), part));
+                continue;
+            }
             if let (Err(error), Outcome::Ready(_)) = (&synced, &finished.outcome) {
                 finished.outcome = Outcome::Failed(format!("cannot sync the folder: {error}"));
             }
@@ -117,43 +142,60 @@ pub fn run(
                 }
             };
             counter.fetch_add(1, Ordering::Relaxed);
-            report(finished);
+            report(Report::Finished(Box::new(finished)));
         }
     }
 }
 
+/// Sets the outcome; gives the part that is to be processed, if there is one.
 fn finish_one(
     settings: &TapeSettings,
     file: Option<ClosedTape>,
     error: Option<String>,
-    ending: &Ending,
+    finished: &mut Finished,
+    process: bool,
     folders: &mut BTreeSet<PathBuf>,
-) -> Outcome {
+) -> Option<PathBuf> {
     let Some(tape) = file else {
-        return Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
+        finished.outcome = Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
+        return None;
     };
-    if ending.closing.duration_ms < settings.min_duration_ms {
-        return match fs::remove_file(&tape.part) {
+    if finished.closing.duration_ms < settings.min_duration_ms {
+        finished.outcome = match fs::remove_file(&tape.part) {
             Ok(()) => Outcome::TooShort,
             Err(error) => {
                 Outcome::Failed(format!("cannot remove {}: {error}", tape.part.display()))
             }
         };
+        return None;
+    }
+    if process && let Err(error) = closed::mark(&tape, &crate::announce::ready(finished, "")) {
+        // It is processed all the same; only a kill before that would lose what is told at the end.
+        tracing::warn!(part = %tape.part.display(), %error, "cannot mark a tape as closed");
     }
     // What could be written is kept under its final name too: half a call is better than none, and
     // the report tells what is missing.
     if settings.sync
         && let Err(error) = tape.file.sync_data()
     {
-        return Outcome::Failed(format!("cannot sync {}: {error}", tape.part.display()));
+        finished.outcome = Outcome::Failed(format!("cannot sync {}: {error}", tape.part.display()));
+        return None;
+    }
+    if process {
+        finished.outcome = Outcome::Ready(relative(&settings.root, &tape.part));
+        folders.extend(tape.part.parent().map(Path::to_owned));
+        return Some(tape.part);
     }
     if let Err(error) = fs::rename(&tape.part, &tape.path) {
-        return Outcome::Failed(format!("cannot rename {}: {error}", tape.part.display()));
+        finished.outcome =
+            Outcome::Failed(format!("cannot rename {}: {error}", tape.part.display()));
+        return None;
     }
     if let Some(folder) = tape.path.parent() {
         folders.insert(folder.to_owned());
     }
-    Outcome::Ready(relative(&settings.root, &tape.path))
+    finished.outcome = Outcome::Ready(relative(&settings.root, &tape.path));
+    None
 }
 
 /// Forces the names in `folders`, and the folders' own names up to `root`, to the disk.

@@ -3,6 +3,7 @@
 //! Law: a tape has one writer. It is written as `<name>.part`; a final name means a finished file
 //! whose bytes and whose name are on the disk; only then is it told to be ready.
 
+pub mod closed;
 pub mod file;
 pub mod finish;
 pub mod recover;

@@ -4,8 +4,9 @@
 //! changes nothing. It is safe to kill it at any moment.
 
 use super::{
-    file::ClosedTape,
-    wav::{self, MAX_HEADER},
+    closed,
+    file::write_sizes,
+    wav::{self, Coding, Extent, Found, MAX_HEADER},
     worker::relative,
 };
 use orkbase::message::{
@@ -15,12 +16,13 @@ use orkbase::message::{
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 /// Folders below the audio folder are searched this deep.
 const DEPTH: usize = 12;
+/// No header of ours is shorter.
+const LEAST_HEADER: usize = 44;
 
 /// A tape that was saved.
 #[derive(Debug)]
@@ -60,45 +62,82 @@ pub fn parts(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Makes a tape of a part; `None` when there was nothing in it and it was removed.
+/// A part that is a whole file now.
+#[derive(Debug)]
+pub struct Mended {
+    /// What is to be told of it; the tag `recovered` says that the recording was interrupted.
+    pub message: TapeMessage,
+    /// Milliseconds of audio.
+    pub duration_ms: u64,
+}
+
+/// Makes a part a whole file; `None` when there was nothing in it and it was removed.
 ///
 /// # Errors
 /// When the part is not one of ours or the disk refuses; the part is left as it is.
-pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
+pub fn mend(part: &Path) -> io::Result<Option<Mended>> {
     let mut head = Vec::new();
     let limit = u64::try_from(MAX_HEADER).unwrap_or(u64::MAX);
     File::open(part)?.take(limit).read_to_end(&mut head)?;
     let found = match wav::read_header(&head) {
-        Ok(found) => found,
+        Ok(found) if found.coding == Coding::Pcm => found,
+        Ok(_) => return Err(io::Error::from(io::ErrorKind::InvalidData)),
         // Killed before the header was whole: there is no audio behind it.
-        Err(_) if head.len() < 44 => {
+        Err(_) if head.len() < LEAST_HEADER => {
             fs::remove_file(part)?;
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
     let file = OpenOptions::new().read(true).write(true).open(part)?;
+    let milliseconds = |frames: u64| frames * 1000 / u64::from(found.layout.rate);
+    if let Some(message) = closed::read(&file, &found) {
+        let duration_ms = milliseconds(found.frames(found.data_bytes));
+        return Ok(Some(Mended { message, duration_ms }));
+    }
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
-    let frames = file.metadata()?.len().saturating_sub(header) / found.layout.frame_bytes();
+    let length = file.metadata()?.len().saturating_sub(header);
+    let frames = found.frames(audio_bytes(&found, length));
     if frames == 0 {
         fs::remove_file(part)?;
         return Ok(None);
     }
-    let bytes = frames * found.layout.frame_bytes();
-    let [riff, data] = wav::sizes(found.header_bytes, bytes);
-    file.set_len(header + bytes)?;
-    file.write_all_at(&data, header - 4)?;
-    file.write_all_at(&riff, 4)?;
+    let data = frames * found.layout.frame_bytes();
+    let limit = wav::RIFF_LIMIT;
+    file.set_len(header + data)?;
+    write_sizes(&file, Extent { header: found.header_bytes, data, tail: 0, frames, limit })?;
     file.sync_all()?;
-    let path = part.with_extension("");
-    let tape = ClosedTape { file, part: part.to_owned(), path, failed: None };
-    fs::rename(&tape.part, &tape.path)?;
-    if let Some(folder) = tape.path.parent() {
+    let duration_ms = milliseconds(frames);
+    let message = message(&found.info, "", duration_ms)?;
+    Ok(Some(Mended { message, duration_ms }))
+}
+
+/// Bytes of samples in a file that has so many behind its header. Where the header tells of
+/// something behind the samples, it was written last and tells the truth of them.
+fn audio_bytes(found: &Found, length: u64) -> u64 {
+    if found.tail().is_some() { length.min(found.data_bytes) } else { length }
+}
+
+/// Makes a tape of a part; `None` when there was nothing in it and it was removed.
+///
+/// # Errors
+/// When the part is not one of ours or the disk refuses; the part is left as it is.
+pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
+    let Some(Mended { mut message, duration_ms }) = mend(part)? else { return Ok(None) };
+    let mut path = part.with_extension("");
+    // Recorded when tapes were to become something else.
+    if path.extension().is_none_or(|extension| extension != "wav") {
+        path.set_extension("wav");
+        if path.exists() {
+            path.set_extension(format!("{}.wav", message.recid));
+        }
+    }
+    fs::rename(part, &path)?;
+    if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
     }
-    let duration_ms = frames * 1000 / u64::from(found.layout.rate);
-    let path = relative(root, &tape.path);
-    let message = message(&found.info, &path, duration_ms)?;
+    let path = relative(root, &path);
+    path.clone_into(&mut message.filename);
     Ok(Some(Recovered { message, duration_ms, path }))
 }
 
@@ -112,7 +151,7 @@ pub fn finished(root: &Path, path: &str, said: &TapeMessage) -> Option<Recovered
     file.take(limit).read_to_end(&mut head).ok()?;
     let found = wav::read_header(&head).ok()?;
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
-    let frames = length.saturating_sub(header) / found.layout.frame_bytes();
+    let frames = found.frames(audio_bytes(&found, length.saturating_sub(header)));
     let duration_ms = frames * 1000 / u64::from(found.layout.rate);
     let message = message(&found.info, path, duration_ms).ok()?;
     (message.recid == said.recid).then(|| Recovered { message, duration_ms, path: path.to_owned() })

@@ -5,6 +5,7 @@ use super::{
     finish::{Finish, Heard},
     wav::Layout,
 };
+use crate::format::Labels;
 use foldhash::fast::RandomState;
 use jiff::tz::TimeZone;
 use orkbase::{
@@ -14,7 +15,6 @@ use orkbase::{
         tape::{Scratch, TapeAudio},
     },
     call::output::{Closing, Opening, TapeId},
-    message::{Message, url},
 };
 use std::{
     collections::HashMap,
@@ -104,6 +104,14 @@ pub struct TapeCounters {
     pub too_short: AtomicU64,
     /// Tapes whose finishing failed; they keep their `.part` name.
     pub finish_failed: AtomicU64,
+    /// Tapes that went through their processors.
+    pub processed: AtomicU64,
+    /// Tapes of which a processor failed; they are kept as they were recorded.
+    pub process_failed: AtomicU64,
+    /// Tapes that wait for processors or are with them, now.
+    pub process_queued: AtomicU64,
+    /// Time that processors took, in milliseconds.
+    pub process_ms: AtomicU64,
 }
 
 struct Tape {
@@ -194,15 +202,8 @@ impl Worker {
             .to_zoned(&self.settings.zone)
             .strftime("%Y-%m-%dT%H:%M:%S%:z")
             .to_string();
-        let message = url::encode(&opening.message.fields());
-        let info: [(&[u8; 4], &str); 6] = [
-            (b"INAM", opening.orkuid.as_str()),
-            (b"IART", &opening.message.localparty),
-            (b"ISBJ", &opening.message.remoteparty),
-            (b"ICRD", &date),
-            (b"ISFT", concat!("orkaudio ", env!("CARGO_PKG_VERSION"))),
-            (b"ICMT", &message),
-        ];
+        let labels = Labels::of(&opening.message, &date);
+        let info = labels.info();
         let layout = Layout { rate: opening.rate, channels: self.settings.channels };
         for number in 0..NAMES {
             let path = self.name(&opening.path, number);
