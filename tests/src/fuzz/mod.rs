@@ -11,13 +11,17 @@ mod capture;
 mod codecs;
 mod config;
 mod decode;
+mod h323;
 mod house;
+mod iax2;
 mod input;
 mod message;
+mod mgcp;
 mod reassembly;
 mod rtp;
 pub mod seeds;
 mod seeds_binary;
+mod signals;
 mod sip;
 mod skinny;
 mod tap;
@@ -32,8 +36,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("codecs", codecs::decode),
     ("config", config::texts),
     ("decode", decode::frames),
+    ("h323", h323::streams),
     ("hep", tunnels::hep),
+    ("iax2", iax2::datagrams),
     ("message", message::words),
+    ("mgcp", mgcp::datagrams),
     ("oreka", tunnels::oreka),
     ("reassembly", reassembly::pieces),
     ("rtp", rtp::stream),
