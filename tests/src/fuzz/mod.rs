@@ -21,6 +21,7 @@ mod reassembly;
 mod rtp;
 pub mod seeds;
 mod seeds_binary;
+mod seeds_signals;
 mod signals;
 mod sip;
 mod skinny;
