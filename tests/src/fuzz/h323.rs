@@ -26,8 +26,7 @@ fn play(data: &[u8]) -> u64 {
         let how = input.byte();
         let bytes = piece(how >> 5, &mut input);
         let is_control = how & 2 != 0;
-        let server: SocketAddr =
-            ([10, 0, 0, 2], if is_control { 5_555 } else { 1_720 }).into();
+        let server: SocketAddr = ([10, 0, 0, 2], if is_control { 5_555 } else { 1_720 }).into();
         let client: SocketAddr = ([10, 0, 0, 1], 4_000 + u16::from(how & 1)).into();
         let (source, destination) = if how & 4 == 0 { (client, server) } else { (server, client) };
         let gap = how & 24 == 8;

@@ -31,8 +31,7 @@ fn play(data: &[u8]) -> u64 {
         let payload = input.chunk();
         let agent: SocketAddr = ([10, 0, 0, 1 + (how & 1)], 2_727).into();
         let gateway: SocketAddr = ([10, 0, 0, 5 + (how >> 1 & 3)], 2_427).into();
-        let (source, destination) =
-            if how & 8 == 0 { (agent, gateway) } else { (gateway, agent) };
+        let (source, destination) = if how & 8 == 0 { (agent, gateway) } else { (gateway, agent) };
         most += read(payload);
         let mut told = 0;
         let taken = mgcp.handle(at, source, destination, payload, &mut |signal| {

@@ -26,6 +26,8 @@ mod signals;
 mod sip;
 mod skinny;
 mod tap;
+mod tls;
+mod tls_seal;
 mod tunnels;
 
 /// Looks at one input; panics when a law is broken.
@@ -50,6 +52,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("skinny", skinny::stream),
     ("srtp", rtp::srtp),
     ("tap", tap::core),
+    ("tls", tls::connection),
 ];
 
 /// Runs a target by its name.

@@ -1,4 +1,5 @@
-//! Seeds of IAX2, MGCP and H.323: calls as their hosts would send them, as scripts of datagrams or pieces.
+//! Seeds of IAX2, MGCP, H.323 and TLS: calls and connections as their hosts would send them, as scripts
+//! of datagrams or pieces.
 
 use super::seeds::chunk;
 use crate::h323::{Says, forward, key, kind, message, open, opened, reverse, tpkt};
@@ -11,7 +12,8 @@ type Add<'a> = &'a mut dyn FnMut(&str, &[u8]) -> io::Result<()>;
 pub(super) fn write(add: Add<'_>) -> io::Result<()> {
     iax2(add)?;
     mgcp(add)?;
-    h323(add)
+    h323(add)?;
+    tls(add)
 }
 
 /// Bytes of Ethernet, IPv4 and UDP.
@@ -72,7 +74,10 @@ fn iax2(add: Add<'_>) -> io::Result<()> {
         add("iax2", &script)?;
     }
     // The same in the target's own frames.
-    add("iax2", &[0x80, 1, 0x05, 0, 6, 1, 3, 0, 9, 4, 0, 0xe0, 1, 0x95, 1, 2, 0x82, 0x40, 1, 5, 0x55, 160])
+    add(
+        "iax2",
+        &[0x80, 1, 0x05, 0, 6, 1, 3, 0, 9, 4, 0, 0xe0, 1, 0x95, 1, 2, 0x82, 0x40, 1, 5, 0x55, 160],
+    )
 }
 
 const MGCP: [(u8, &str); 14] = [
@@ -89,7 +94,10 @@ const MGCP: [(u8, &str); 14] = [
     (10, "NTFY 104 aaln/2@two MGCP 1.0\r\nO: L/hd\r\n"),
     (2, "200 104\r\n.\r\nMDCX 105 aaln/2@two MGCP 1.0\r\nC: A1\r\nI: 2\r\nM: sendrecv\r\n"),
     (10, "200 105 OK\r\n"),
-    (2, "RQNT 106 *@two MGCP 1.0\r\nX: 1\r\nR: L/hd(N), D/[0-9#*](D)\r\nS: L/ci(10/14/17/26, 5551234, \"Ann\")\r\n"),
+    (
+        2,
+        "RQNT 106 *@two MGCP 1.0\r\nX: 1\r\nR: L/hd(N), D/[0-9#*](D)\r\nS: L/ci(10/14/17/26, 5551234, \"Ann\")\r\n",
+    ),
     (8, "NTFY 107 aaln/1@one MGCP 1.0 NCS 1.0\r\nO: D/5\r\n\r\n"),
     (0, "DLCX 108 aaln/1@one MGCP 1.0\r\nC: A1\r\nI: 1\r\n"),
     (8, "250 108 OK\r\nP: PS=50, OS=8000, PL=0\r\nK: 100-102\r\n"),
@@ -104,14 +112,18 @@ fn mgcp(add: Add<'_>) -> io::Result<()> {
     for said in MGCP.chunks(2) {
         add("mgcp", &script(said))?;
     }
-    add("mgcp", &script(&[(0, "CRCX 1 a@b MGCP 1.0\r\nC: 1\r\n"), (8, "403 1 out of endpoints\r\n")]))?;
+    add(
+        "mgcp",
+        &script(&[(0, "CRCX 1 a@b MGCP 1.0\r\nC: 1\r\n"), (8, "403 1 out of endpoints\r\n")]),
+    )?;
     add("mgcp", &script(&MGCP))
 }
 
 fn h323(add: Add<'_>) -> io::Result<()> {
     let media: [SocketAddr; 2] = [([10, 0, 0, 1], 4_100).into(), ([10, 0, 0, 2], 5_100).into()];
     let identifier = *b"0123456789abcdef";
-    let by = |side: usize| Says { by_callee: side == 1, reference: 7, identifier, ..Says::default() };
+    let by =
+        |side: usize| Says { by_callee: side == 1, reference: 7, identifier, ..Says::default() };
     let setup = || Says { numbers: ["1001", "1002"], ..by(0) };
     let release = |cause| message(kind::RELEASE_COMPLETE, &Says { cause: Some(cause), ..by(0) });
     // A byte that says whose: 4 from the one called, 2 on the connection of H.245.
@@ -151,10 +163,7 @@ fn h323(add: Add<'_>) -> io::Result<()> {
             (24, release(16)),
         ],
         vec![
-            (
-                0,
-                message(kind::SETUP, &Says { tunnelled: vec![open(1)], alias: "Ann", ..setup() }),
-            ),
+            (0, message(kind::SETUP, &Says { tunnelled: vec![open(1)], alias: "Ann", ..setup() })),
             (
                 4,
                 message(
@@ -163,13 +172,7 @@ fn h323(add: Add<'_>) -> io::Result<()> {
                 ),
             ),
             (4, message(kind::CONNECT, &by(1))),
-            (
-                0,
-                message(
-                    kind::FACILITY,
-                    &Says { tunnelled: vec![opened(9, media[0])], ..by(0) },
-                ),
-            ),
+            (0, message(kind::FACILITY, &Says { tunnelled: vec![opened(9, media[0])], ..by(0) })),
             (0, release(16)),
         ],
         vec![
@@ -190,4 +193,54 @@ fn h323(add: Add<'_>) -> io::Result<()> {
         add("h323", &call.iter().flat_map(cut).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+fn tls(add: Add<'_>) -> io::Result<()> {
+    let said = |how: u8, text: &[u8]| [&[how][..], &chunk(text)].concat();
+    let (request, answer) =
+        (b"OPTIONS sip:a SIP/2.0\r\nl: 0\r\n\r\n", b"SIP/2.0 200 OK\r\nl: 0\r\n\r\n");
+    for suite in 0..3 {
+        // Honest ends, keys before, during and after; new keys between two messages.
+        for (when, size) in [(0, 200), (3, 7), (99, 50)] {
+            let talk =
+                [said(0, request), said(1, answer), vec![6], said(0x30, request), said(1, b"")];
+            add("tls", &[&[0x80 | suite, when, size][..], &talk.concat()].concat())?;
+        }
+        // The same in steps: hellos, ChangeCipherSpec, Finished, data, what is lost, a key update, the end.
+        let finished = [20, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        let mut talk =
+            vec![vec![2, 1], vec![10, suite], vec![9, 20], chunk(&[1]), vec![1, 20], chunk(&[1])];
+        talk.extend([vec![11, 22], chunk(&finished), vec![3, 22], chunk(&finished)]);
+        let application = if suite == 0 { 0x20 } else { 0 };
+        for (how, kind, content) in [
+            (3, 23, &request[..]),
+            (11, 0xf7, answer),
+            (0x93, 23, request),
+            (0x13, 23, request),
+            (0x43, 22, &[24, 0, 0, 1, 0]),
+            (3, 23, request),
+            (11, 21, &[1, 0]),
+        ] {
+            talk.extend([vec![how | application, kind], chunk(content)]);
+        }
+        let (keys, rest) = ([4, 0x1f], [7, 15, 6, 120, 0, 0, 0]);
+        let talk = talk.concat();
+        for how in [0, 4, 8, 16] {
+            add("tls", &[&[how | suite, 9][..], &keys, &talk, &rest].concat())?;
+            add("tls", &[&[how | suite, 30][..], &talk, &keys, &rest].concat())?;
+        }
+    }
+    let random = "c1".repeat(32);
+    let log = format!(
+        "# log\nCLIENT_RANDOM {random} {}\nRSA 00 11\nCLIENT_RANDOM 0 1 2\n",
+        "07".repeat(48)
+    );
+    add("tls", &[&[1, 3][..], &said(5, log.as_bytes()), &[2, 2, 10, 1]].concat())?;
+    // A hello in two records, the second of which names the suite; what only begins like one; a renegotiation.
+    let junk = [
+        said(0, &[22, 3, 1, 0, 4, 1, 0, 0, 43]),
+        said(8, b"\x16INVITE"),
+        said(0x10, &[23, 3, 3, 0, 1, 9]),
+    ];
+    add("tls", &[&[0, 5][..], &junk.concat()].concat())
 }
