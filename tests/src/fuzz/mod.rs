@@ -11,16 +11,23 @@ mod capture;
 mod codecs;
 mod config;
 mod decode;
+mod h323;
 mod house;
+mod iax2;
 mod input;
 mod message;
+mod mgcp;
 mod reassembly;
 mod rtp;
 pub mod seeds;
 mod seeds_binary;
+mod seeds_signals;
+mod signals;
 mod sip;
 mod skinny;
 mod tap;
+mod tls;
+mod tls_seal;
 mod tunnels;
 
 /// Looks at one input; panics when a law is broken.
@@ -32,8 +39,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("codecs", codecs::decode),
     ("config", config::texts),
     ("decode", decode::frames),
+    ("h323", h323::streams),
     ("hep", tunnels::hep),
+    ("iax2", iax2::datagrams),
     ("message", message::words),
+    ("mgcp", mgcp::datagrams),
     ("oreka", tunnels::oreka),
     ("reassembly", reassembly::pieces),
     ("rtp", rtp::stream),
@@ -42,6 +52,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("skinny", skinny::stream),
     ("srtp", rtp::srtp),
     ("tap", tap::core),
+    ("tls", tls::connection),
 ];
 
 /// Runs a target by its name.

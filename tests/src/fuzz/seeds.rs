@@ -104,7 +104,8 @@ pub fn write(folder: &Path, captures: &Path) -> io::Result<()> {
     let call = play(CALL).map_err(io::Error::other)?;
     let frames: Vec<_> = call.frames.into_iter().map(|(_, frame)| frame).collect();
     out.frames(&frames)?;
-    super::seeds_binary::write(&mut |target, bytes| out.add(target, bytes))
+    super::seeds_binary::write(&mut |target, bytes| out.add(target, bytes))?;
+    super::seeds_signals::write(&mut |target, bytes| out.add(target, bytes))
 }
 
 struct Folder<'a>(&'a Path);

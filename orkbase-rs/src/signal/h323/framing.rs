@@ -61,6 +61,12 @@ impl Framer {
         let done = if self.lost { self.held.len() } else { self.held.len() - rest.len() };
         self.held.drain(..done);
     }
+
+    /// Bytes held of a message that is not yet whole.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
 }
 
 #[cfg(test)]
