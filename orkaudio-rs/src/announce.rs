@@ -105,6 +105,7 @@ pub fn ready(finished: &Finished, path: &str) -> TapeMessage {
         ("unwrittenframes", finished.lost_frames),
         ("concealedms", finished.heard.concealed_ms),
         ("refused", finished.heard.refused),
+        ("rawlost", finished.packets_lost),
     ];
     for (tag, value) in losses.into_iter().filter(|(_, value)| *value > 0) {
         message.tags.insert(tag.to_owned(), value.to_string());

@@ -13,7 +13,7 @@ use orkbase::{
     audio::{block::Block, codec::DecoderSource},
     call::{
         command::{Command, Reply},
-        output::{AddTag, EndReason, Opening, Output, TapeId},
+        output::{AddTag, EndReason, Opening, Output, PacketBlock, TapeId},
         settings::Settings,
         story::Account,
     },
@@ -30,6 +30,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::Ordering,
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -93,6 +94,8 @@ pub struct Engine {
     empties: Receiver<Vec<Vec<u8>>>,
     listener: Box<dyn Listener>,
     overruns: HashMap<TapeId, u64, RandomState>,
+    /// Packets not kept beside live tapes because the disk could not keep up.
+    packets_lost: HashMap<TapeId, u64, RandomState>,
     overrun_ms: u64,
     /// Packets the kernel dropped so far, and how many when each live tape began.
     drops: u64,
@@ -172,6 +175,7 @@ impl Engine {
             empties,
             listener,
             overruns: HashMap::default(),
+            packets_lost: HashMap::default(),
             overrun_ms: 0,
             drops: 0,
             drops_before: HashMap::default(),
@@ -252,6 +256,7 @@ impl Engine {
                 self.give(Job::Open(opening));
             }
             Output::Audio(block) => self.give_audio(block),
+            Output::Packets(block) => self.give_packets(block),
             Output::Noticed(notice) => tracing::warn!("{notice}"),
             Output::Closed(mut closing) => {
                 self.listener.closed(closing.tape);
@@ -261,7 +266,9 @@ impl Engine {
                     tags.insert("kerneldrops".to_owned(), (self.drops - before).to_string());
                 }
                 let overrun_ms = self.overruns.remove(&closing.tape).unwrap_or(0);
-                let ending = Ending { closing: *closing, order: self.order, overrun_ms };
+                let packets_lost = self.packets_lost.remove(&closing.tape).unwrap_or(0);
+                let ending =
+                    Ending { closing: *closing, order: self.order, overrun_ms, packets_lost };
                 self.order += 1;
                 self.give(Job::Close(Box::new(ending)));
             }
@@ -286,6 +293,17 @@ impl Engine {
         self.give(Job::Audio(block));
     }
 
+    fn give_packets(&mut self, block: PacketBlock) {
+        let full =
+            self.link(block.tape).is_some_and(|link| link.waiting_bytes > self.backlog_per_link);
+        if full && !self.wait {
+            *self.packets_lost.entry(block.tape).or_default() += block.packets;
+            self.tape_counters.packets_failed.fetch_add(block.packets, Ordering::Relaxed);
+            return;
+        }
+        self.give(Job::Packets(block));
+    }
+
     fn link(&self, tape: TapeId) -> Option<&Link> {
         self.links.get(index(tape, self.links.len()))
     }
@@ -293,9 +311,11 @@ impl Engine {
     fn give(&mut self, job: Job) {
         let index = index(job.tape(), self.links.len());
         let Some(link) = self.links.get_mut(index) else { return };
-        if let Job::Audio(block) = &job {
-            link.waiting_bytes += block.bytes.len();
-        }
+        link.waiting_bytes += match &job {
+            Job::Audio(block) => block.bytes.len(),
+            Job::Packets(block) => block.bytes.len(),
+            Job::Open(_) | Job::Close(_) => 0,
+        };
         link.waiting.push(job);
         if link.waiting.len() >= BATCH {
             self.send(index);

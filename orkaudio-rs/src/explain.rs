@@ -129,7 +129,11 @@ impl Teller<'_> {
                     writeln!(self.out, "{}", json!({ "notice": notice.to_string() }))?;
                 }
                 Output::Noticed(notice) => writeln!(self.out, "{notice}\n")?,
-                Output::Opened(_) | Output::Told(_) | Output::Tagged(_) | Output::Closed(_) => {}
+                Output::Opened(_)
+                | Output::Told(_)
+                | Output::Tagged(_)
+                | Output::Packets(_)
+                | Output::Closed(_) => {}
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::{
     http::{Busy, DoorError, Doors, DoorsConfig, EventHub},
     process::{self, Plan},
     report, setup,
-    tape::recover,
+    tape::{packets, recover},
     track::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
     },
@@ -230,8 +230,19 @@ fn lock(folder: &Path) -> Result<File, RunError> {
 /// processed before.
 fn save(folder: &Path, track: &ReporterHandle, plan: bool) -> Result<Vec<PathBuf>, RunError> {
     let (mut left, mut recids) = (Vec::new(), BTreeSet::new());
-    let parts = recover::parts(folder)
-        .map_err(|error| RunError::Io { what: "cannot look for unfinished tapes", error })?;
+    let unreadable = |error| RunError::Io { what: "cannot look for unfinished tapes", error };
+    for part in recover::packet_parts(folder).map_err(unreadable)? {
+        match packets::recover(&part) {
+            Ok(Some(path)) => {
+                tracing::warn!(path = %path.display(), "recovered the packets of an interrupted tape");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(part = %part.display(), %error, "cannot recover packets; they are left as they are");
+            }
+        }
+    }
+    let parts = recover::parts(folder).map_err(unreadable)?;
     for part in &parts {
         if plan {
             match recover::mend(part) {
@@ -366,9 +377,18 @@ fn delete(folder: &Path, recid: &str, filename: &str, tracker: &str) {
         tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
         return;
     }
-    match fs::remove_file(folder.join(filename)) {
+    let file = folder.join(filename);
+    match fs::remove_file(&file) {
         Ok(()) => tracing::info!(recid, filename, tracker, "deleted as the tracker decided"),
         Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
+    }
+    // What lies beside it tells as much.
+    for companion in [packets::beside(&file)] {
+        if let Err(error) = fs::remove_file(&companion)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(recid, path = %companion.display(), tracker, %error, "cannot delete");
+        }
     }
 }
 

@@ -36,7 +36,8 @@ pub fn tape(finished: &Finished) -> Value {
                 "mos": leg.opinion.map(|opinion| f64::from(opinion.mos_centi) / 100.0),
                 "r_factor": leg.opinion.map(|opinion| f64::from(opinion.r_centi) / 100.0),
                 "lost": leg.lost, "late": leg.late, "duplicates": leg.duplicates,
-                "gap_ms": leg.gap_ms, "recovered": leg.recovered, "undecoded": leg.undecoded, "unauthentic": leg.unauthentic,
+                "gap_ms": leg.gap_ms, "recovered": leg.recovered, "undecoded": leg.undecoded, "undecodable": leg.undecodable,
+                "unauthentic": leg.unauthentic,
             })
         })
         .collect();
@@ -77,6 +78,9 @@ pub fn tape(finished: &Finished) -> Value {
     };
     if let Some(object) = object.as_object_mut() {
         object.insert(key.to_owned(), Value::from(value));
+        if let Some(file) = message.tags.get(crate::tape::packets::TAG) {
+            object.insert("raw_file".to_owned(), Value::from(file.as_str()));
+        }
         if !finished.files.is_empty() {
             object.insert("files".to_owned(), Value::from(finished.files.clone()));
         }
@@ -134,6 +138,8 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("tape.lost_frames", load(&tapes.lost_frames)),
         ("tape.overrun_ms", overrun_ms),
         ("tape.bytes", load(&tapes.bytes)),
+        ("tape.packet_bytes", load(&tapes.packet_bytes)),
+        ("tape.packets_failed", load(&tapes.packets_failed)),
         ("process.done", load(&tapes.processed)),
         ("process.failed", load(&tapes.process_failed)),
         ("process.queued", load(&tapes.process_queued)),
@@ -257,6 +263,9 @@ pub fn packets(tap: &TapCounters) -> Map<String, Value> {
         ("rtp.refused", c.rtp_refused),
         ("rtp.candidates", c.candidate_packets),
         ("rtp.candidates_dropped", c.candidate_dropped),
+        ("packets.kept", c.packets_kept),
+        ("packets.omitted", c.packets_omitted),
+        ("packets.signalling_omitted", c.letters_omitted),
         ("dtmf.digits", c.digits),
         ("dtmf.refused", c.digits_refused),
         ("rtcp.packets", c.rtcp_packets),

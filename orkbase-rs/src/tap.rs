@@ -8,6 +8,7 @@ use crate::{
     call::{
         candidates::Stray,
         command::{Command, Reply},
+        keeping::{Form, Letter},
         output::{EndReason, Output},
         settings::Settings,
         switchboard::{Counters, Switchboard},
@@ -17,10 +18,11 @@ use crate::{
         decoder::{self, Decoder, Limits, Sink, TcpStream},
     },
     signal::{
+        Fact, Signal,
         h323::{self, H323},
         iax2::{self, Iax2, Told},
         mgcp::{self, Mgcp},
-        sip::{Message, facts, framing::Framer, looks_like_sip},
+        sip::{Message, Method, StartLine, facts, framing::Framer, looks_like_sip},
         skinny::{self, looks_like_skinny},
     },
     time::Timestamp,
@@ -120,6 +122,8 @@ struct Core {
     mgcp: Mgcp,
     h323: H323,
     now: Timestamp,
+    /// What is read was protected by TLS.
+    opening: bool,
 }
 
 /// How a direction of a TCP connection is cut into messages.
@@ -177,6 +181,7 @@ impl Tap {
                 mgcp: Mgcp::default(),
                 h323: H323::default(),
                 now: Timestamp::default(),
+                opening: false,
             },
             frames: 0,
             frames_fast: 0,
@@ -344,26 +349,59 @@ impl Core {
             self.signals.sip_facts += 1;
             self.board.handle_signal(self.now, &signal);
         }
+        if self.board.may_keep_packets()
+            && let Some(call) = facts::call_name(&message)
+        {
+            let info = matches!(message.start, StartLine::Request { method: Method::Info, .. });
+            let opaque = message.header("Content-Encoding").is_some();
+            let form = Form::Text { opaque };
+            let letter = Letter { source, destination, form, private: info, bytes };
+            self.board.keep_letter(self.now, &call, &letter);
+        }
+    }
+
+    /// Other protocols: the message stated these facts, of one call as a rule.
+    fn keep(&mut self, told: &[(String, bool)], ends: Direction, form: Form, bytes: &[u8]) {
+        let (source, destination) = ends;
+        for (index, (call, private)) in told.iter().enumerate() {
+            let before = told.get(..index).unwrap_or_default();
+            if before.iter().all(|(known, _)| known != call) {
+                let letter = Letter { source, destination, form, private: *private, bytes };
+                self.board.keep_letter(self.now, call, &letter);
+            }
+        }
     }
 
     /// False when it is none.
     fn iax2(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
         let (board, now) = (&mut self.board, self.now);
-        self.iax2.handle(now, source, destination, payload, &mut |told| match told {
-            Told::Fact(signal) => board.handle_signal(now, signal),
+        let mut facts = Vec::new();
+        let known = self.iax2.handle(now, source, destination, payload, &mut |told| match told {
+            Told::Fact(signal) => {
+                board.handle_signal(now, signal);
+                note(board, &mut facts, signal);
+            }
             Told::Voice { source, destination, rtp } => {
                 if !board.handle_datagram(now, source, destination, rtp) {
                     board.handle_stray(now, source, destination, rtp);
                 }
             }
-        })
+        });
+        // Several calls are in a trunk frame; none of them tells a fact.
+        self.keep(&facts, (source, destination), Form::Datagram, payload);
+        known
     }
 
     /// False when it is none.
     fn mgcp(&mut self, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> bool {
         let (board, now) = (&mut self.board, self.now);
-        let mut told = |signal: &_| board.handle_signal(now, signal);
-        self.mgcp.handle(now, source, destination, payload, &mut told)
+        let mut facts = Vec::new();
+        let known = self.mgcp.handle(now, source, destination, payload, &mut |signal| {
+            board.handle_signal(now, signal);
+            note(board, &mut facts, signal);
+        });
+        self.keep(&facts, (source, destination), Form::Text { opaque: false }, payload);
+        known
     }
 
     fn skinny(&mut self, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
@@ -372,6 +410,13 @@ impl Core {
         if let Some(signal) = self.phones.read(&message, source, destination) {
             self.signals.skinny_facts += 1;
             self.board.handle_signal(self.now, &signal);
+            let keys =
+                matches!(message, skinny::Message::StartMediaTransmission { encrypted: true, .. });
+            let mut facts = Vec::new();
+            note(&self.board, &mut facts, &signal);
+            if !keys {
+                self.keep(&facts, (source, destination), Form::Stream, bytes);
+            }
         }
     }
 }
@@ -392,22 +437,28 @@ impl Core {
                 }
             }
             Reader::CallSignalling(framer) => {
-                let (board, h323, now) = (&mut self.board, &mut self.h323, self.now);
                 framer.push(stream.data, stream.gap, &mut |message| {
-                    h323.signalling(source, destination, message, &mut |signal| {
+                    let mut facts = Vec::new();
+                    let (board, now) = (&mut self.board, self.now);
+                    self.h323.signalling(source, destination, message, &mut |signal| {
                         board.handle_signal(now, signal);
+                        note(board, &mut facts, signal);
                     });
+                    self.keep_tpkt(&facts, key, message);
                 });
                 if stream.closed {
                     self.h323.forget(source, destination);
                 }
             }
             Reader::Control(framer) => {
-                let (board, h323, now) = (&mut self.board, &mut self.h323, self.now);
                 framer.push(stream.data, stream.gap, &mut |message| {
-                    h323.control(source, destination, message, &mut |signal| {
+                    let mut facts = Vec::new();
+                    let (board, now) = (&mut self.board, self.now);
+                    self.h323.control(source, destination, message, &mut |signal| {
                         board.handle_signal(now, signal);
+                        note(board, &mut facts, signal);
                     });
+                    self.keep_tpkt(&facts, key, message);
                 });
             }
             Reader::Tls => {
@@ -415,6 +466,16 @@ impl Core {
                 self.drain_tls();
             }
         }
+    }
+
+    /// H.323 messages lose their frame on the way. Under TLS they may carry keys of H.235, and stay out.
+    fn keep_tpkt(&mut self, told: &[(String, bool)], ends: Direction, message: &[u8]) {
+        if self.opening || told.is_empty() {
+            return;
+        }
+        let [high, low] = u16::try_from(message.len() + 4).unwrap_or(0).to_be_bytes();
+        let framed = [&[3, 0, high, low], message].concat();
+        self.keep(told, ends, Form::Stream, &framed);
     }
 
     /// Reads what TLS protected.
@@ -439,11 +500,20 @@ impl Core {
             }
             let mut reader = reader.unwrap_or_else(|| Reader::choose(key, &data, &self.h323));
             let stream = TcpStream { source, destination, data: &data, gap, closed };
+            self.opening = true;
             self.read(&mut reader, key, stream);
+            self.opening = false;
             if !closed {
                 self.opened.insert(key, reader);
             }
         }
+    }
+}
+
+/// Takes note of the call that a fact is about, and whether it tells what was pressed.
+fn note(board: &Switchboard, told: &mut Vec<(String, bool)>, signal: &Signal) {
+    if board.may_keep_packets() {
+        told.push((signal.call.clone(), matches!(signal.fact, Fact::Digit { .. })));
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Tape {
     pub closing: Option<Closing>,
     /// Its samples: left, right.
     pub samples: Vec<Sample>,
+    /// Packets kept beside it: the blocks of a pcapng file.
+    pub packets: Vec<u8>,
 }
 
 /// Everything that came out.
@@ -176,7 +178,12 @@ impl Heard {
                 Output::Told(message) => told.push(*message),
                 Output::Tagged(tag) => tags.push(tag.message),
                 Output::Opened(opening) => {
-                    let tape = Tape { opening: *opening, closing: None, samples: Vec::new() };
+                    let tape = Tape {
+                        opening: *opening,
+                        closing: None,
+                        samples: Vec::new(),
+                        packets: Vec::new(),
+                    };
                     let id = tape.opening.tape;
                     let audio = TapeAudio::new(8000);
                     making.insert(id, Making { tape, audio, memory: Memory::default() });
@@ -187,6 +194,11 @@ impl Heard {
                         m.audio.handle_block(&block.news, &block.bytes, block.until, scratch, sink);
                     }
                     tap.recycle(block.bytes);
+                }
+                Output::Packets(block) => {
+                    if let Some(m) = making.get_mut(&block.tape) {
+                        m.tape.packets.extend_from_slice(&block.bytes);
+                    }
                 }
                 Output::Closed(closing) => {
                     if let Some(m) = making.get_mut(&closing.tape) {

@@ -9,6 +9,7 @@ use crate::{
 use orkbase::{
     call::{
         filter::PartyPattern,
+        keeping::KeepPackets,
         naming::Naming,
         policy::{IpRange, NumberPattern},
     },
@@ -163,6 +164,11 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "tapes.rate" => tapes.rate = rate;
     "tapes.stereo" => tapes.stereo = truth;
     "tapes.conceal" => tapes.conceal = truth;
+    "tapes.packets" => calls.keep_packets = |value| {
+        let remedy = || wrong(one_of(&KeepPackets::ALL.map(KeepPackets::as_str)));
+        value.text().and_then(KeepPackets::read).ok_or_else(remedy)
+    };
+    "tapes.packets_max_bytes" => calls.packets_max_bytes = |value| whole(value, 65_536..=1 << 40);
     "tapes.segment_s" => calls.segment_ms = seconds_or_none;
     "tapes.min_duration_ms" => tapes.min_duration_ms = |value| whole(value, 0..=3_600_000);
     "tapes.mode" => tapes.mode = mode;

@@ -8,6 +8,7 @@ use crate::{
 use orkbase::{
     call::{
         filter::{Filters, PartyPattern},
+        keeping::KeepPackets,
         policy::{IpRange, NumberPattern},
     },
     config::Schema,
@@ -131,6 +132,8 @@ fn every_key_sets_its_own_field() {
         rate = 16000
         stereo = false
         conceal = false
+        packets = "always"
+        packets_max_bytes = 65536
         segment_s = 13
         min_duration_ms = 9
         mode = "0600"
@@ -220,6 +223,8 @@ fn every_key_sets_its_own_field() {
                 ],
                 max_duration_ms: 12_000,
             },
+            keep_packets: KeepPackets::Always,
+            packets_max_bytes: 65_536,
             segment_ms: 13_000,
             ..Settings::default()
         },

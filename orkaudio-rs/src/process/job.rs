@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     format::{Labels, WavReader},
-    tape::worker::relative,
+    tape::{packets, worker::relative},
 };
 use orkbase::{
     call::{
@@ -208,12 +208,12 @@ impl<'a> Job<'a> {
         for number in 0..NAMES {
             let suffix = if number == 0 { String::new() } else { format!("-{number}") };
             let stem = with_suffix(&wanted, &suffix);
-            if stem == own {
-                return Ok(());
-            }
             let finished = with_suffix(&stem, &self.plan.extension());
+            if stem == own {
+                return packets::follow(&mut self.message, &self.shop.root, &finished);
+            }
             let part = crate::tape::file::part_of(&finished);
-            if finished.exists() || part.exists() {
+            if finished.exists() || part.exists() || packets::beside(&finished).exists() {
                 continue;
             }
             let folder = part.parent().unwrap_or(&part);
@@ -228,7 +228,7 @@ impl<'a> Job<'a> {
                 File::open(folder)?.sync_all()?;
             }
             self.part = part;
-            return Ok(());
+            return packets::follow(&mut self.message, &self.shop.root, &finished);
         }
         Err(io::Error::other(format!("{NAMES} tapes of this name exist")))
     }

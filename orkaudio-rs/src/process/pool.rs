@@ -11,6 +11,7 @@ use super::{
 };
 use crate::tape::{
     finish::{Finished, Outcome, Report},
+    packets,
     recover::{self, Recovered},
     worker::TapeCounters,
 };
@@ -311,9 +312,13 @@ impl Shared {
                         return End::Left;
                     }
                 };
-                let orkuid = mended.message.recid.clone();
+                let mut message = mended.message;
+                if !message.tags.contains_key(packets::TAG) {
+                    packets::tag(&mut message, &self.shop.root, &part);
+                }
+                let orkuid = message.recid.clone();
                 let duration_ms = mended.duration_ms;
-                let end = self.job(part, mended.message, number, &mut |message, _| {
+                let end = self.job(part, message, number, &mut |message, _| {
                     let (message, path) = (message.clone(), message.filename.clone());
                     let recovered = Recovered { message, duration_ms, path };
                     self.tell(Report::Recovered(Box::new(recovered)))

@@ -6,6 +6,7 @@
 use super::{
     closed,
     file::ClosedTape,
+    packets::{self, PacketFile},
     recover::Recovered,
     worker::{Ending, TapeCounters, TapeSettings, relative},
 };
@@ -38,6 +39,8 @@ const TOGETHER: usize = 64;
 pub struct Finish {
     /// Its file; `None` if it could not be created.
     pub file: Option<ClosedTape>,
+    /// Its packets, if any were kept.
+    pub packets: Option<PacketFile>,
     /// Why it could not be created.
     pub error: Option<String>,
     /// How it ended.
@@ -69,6 +72,8 @@ pub struct Finished {
     pub order: u64,
     /// Audio thrown away because the disk could not keep up, in milliseconds.
     pub overrun_ms: u64,
+    /// Packets not kept because the disk could not keep up.
+    pub packets_lost: u64,
     /// Frames that could not be written.
     pub lost_frames: u64,
     /// What its audio was like.
@@ -112,6 +117,7 @@ pub fn run(
                 closing: finish.ending.closing,
                 order: finish.ending.order,
                 overrun_ms: finish.ending.overrun_ms,
+                packets_lost: finish.ending.packets_lost,
                 lost_frames: finish.lost_frames,
                 heard: finish.heard,
                 damage,
@@ -120,6 +126,10 @@ pub fn run(
             };
             let process = pool.is_some();
             let error = finish.error;
+            let short = finished.closing.duration_ms < settings.min_duration_ms;
+            if let Some(packets) = finish.packets {
+                settle(settings, packets, short && finish.file.is_some(), &mut finished);
+            }
             let part =
                 finish_one(settings, finish.file, error, &mut finished, process, &mut folders);
             done.push((finished, part));
@@ -143,6 +153,26 @@ pub fn run(
             };
             counter.fetch_add(1, Ordering::Relaxed);
             report(Report::Finished(Box::new(finished)));
+        }
+    }
+}
+
+/// Gives the packets of a tape their name, and the name to whoever is told of the tape.
+fn settle(settings: &TapeSettings, packets: PacketFile, short: bool, finished: &mut Finished) {
+    let done = if short {
+        packets.remove().map(|()| None)
+    } else {
+        packets.finish(settings.sync).map(Some)
+    };
+    match done {
+        Ok(None) => {}
+        Ok(Some(path)) => {
+            let name = relative(&settings.root, &path);
+            finished.closing.message.tags.insert(packets::TAG.to_owned(), name);
+        }
+        Err(error) => {
+            let recid = &finished.closing.message.recid;
+            tracing::error!(orkuid = %recid, %error, "the packets of a call could not be finished");
         }
     }
 }

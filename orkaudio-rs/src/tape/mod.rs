@@ -6,6 +6,7 @@
 pub mod closed;
 pub mod file;
 pub mod finish;
+pub mod packets;
 pub mod recover;
 pub mod wav;
 pub mod worker;

@@ -6,6 +6,7 @@
 use super::{
     closed,
     file::write_sizes,
+    packets,
     wav::{self, Coding, Extent, Found, MAX_HEADER},
     worker::relative,
 };
@@ -35,11 +36,24 @@ pub struct Recovered {
     pub path: String,
 }
 
-/// Finds every `.part` below `root`, in name order.
+/// Finds every `.part` of a tape below `root`, in name order.
 ///
 /// # Errors
 /// When a folder cannot be read.
 pub fn parts(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_part = |path: &Path| path.extension().is_some_and(|e| e == "part");
+    find(root, &|path| is_part(path) && !packets::is_part(path))
+}
+
+/// Finds every `.part` of packets below `root`, in name order.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn packet_parts(root: &Path) -> io::Result<Vec<PathBuf>> {
+    find(root, &packets::is_part)
+}
+
+fn find(root: &Path, wanted: &dyn Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
@@ -53,7 +67,7 @@ pub fn parts(root: &Path) -> io::Result<Vec<PathBuf>> {
             let kind = entry.file_type()?;
             if kind.is_dir() && depth < DEPTH {
                 folders.push((entry.path(), depth + 1));
-            } else if kind.is_file() && entry.path().extension().is_some_and(|e| e == "part") {
+            } else if kind.is_file() && wanted(&entry.path()) {
                 found.push(entry.path());
             }
         }
@@ -138,6 +152,7 @@ pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
     }
     let path = relative(root, &path);
     path.clone_into(&mut message.filename);
+    packets::tag(&mut message, root, &root.join(&path));
     Ok(Some(Recovered { message, duration_ms, path }))
 }
 
@@ -153,7 +168,8 @@ pub fn finished(root: &Path, path: &str, said: &TapeMessage) -> Option<Recovered
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
     let frames = found.frames(audio_bytes(&found, length.saturating_sub(header)));
     let duration_ms = frames * 1000 / u64::from(found.layout.rate);
-    let message = message(&found.info, path, duration_ms).ok()?;
+    let mut message = message(&found.info, path, duration_ms).ok()?;
+    packets::tag(&mut message, root, &root.join(path));
     (message.recid == said.recid).then(|| Recovered { message, duration_ms, path: path.to_owned() })
 }
 

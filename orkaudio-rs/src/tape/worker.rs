@@ -3,6 +3,7 @@
 use super::{
     file::{ClosedTape, TapeFile},
     finish::{Finish, Heard},
+    packets::{self, PacketFile},
     wav::Layout,
 };
 use crate::format::Labels;
@@ -14,7 +15,7 @@ use orkbase::{
         codec::DecoderSource,
         tape::{Scratch, TapeAudio},
     },
-    call::output::{Closing, Opening, TapeId},
+    call::output::{Closing, Opening, PacketBlock, TapeId},
 };
 use std::{
     collections::HashMap,
@@ -60,6 +61,8 @@ pub enum Job {
     Open(Box<Opening>),
     /// Audio for it.
     Audio(Block),
+    /// Packets to be kept beside it.
+    Packets(PacketBlock),
     /// It ends.
     Close(Box<Ending>),
 }
@@ -71,6 +74,7 @@ impl Job {
         match self {
             Self::Open(opening) => opening.tape,
             Self::Audio(block) => block.tape,
+            Self::Packets(block) => block.tape,
             Self::Close(ending) => ending.closing.tape,
         }
     }
@@ -85,6 +89,8 @@ pub struct Ending {
     pub order: u64,
     /// Audio thrown away because the disk could not keep up, in milliseconds.
     pub overrun_ms: u64,
+    /// Packets not kept because the disk could not keep up.
+    pub packets_lost: u64,
 }
 
 /// What the workers counted.
@@ -98,6 +104,10 @@ pub struct TapeCounters {
     pub lost_frames: AtomicU64,
     /// Bytes of audio written.
     pub bytes: AtomicU64,
+    /// Bytes of packets written beside tapes.
+    pub packet_bytes: AtomicU64,
+    /// Packets that could not be written beside their tape.
+    pub packets_failed: AtomicU64,
     /// Tapes finished.
     pub finished: AtomicU64,
     /// Tapes thrown away as too short.
@@ -118,6 +128,19 @@ struct Tape {
     audio: TapeAudio,
     rate: u32,
     file: Result<TapeFile, io::Error>,
+    packets: Beside,
+    /// What its packets are said to be.
+    comment: String,
+}
+
+/// Packets beside a tape.
+enum Beside {
+    /// None so far.
+    Nothing,
+    /// Being written.
+    Open(PacketFile),
+    /// Could not be created.
+    Refused,
 }
 
 /// Owns the tapes given to it.
@@ -172,6 +195,11 @@ impl Worker {
                         }
                         empties.push(block.bytes);
                     }
+                    Job::Packets(block) => {
+                        if let Some(tape) = tapes.get_mut(&block.tape) {
+                            self.keep(tape, &block);
+                        }
+                    }
                     Job::Close(ending) => {
                         let tape = tapes.remove(&ending.closing.tape);
                         self.close(tape, *ending, &mut scratch);
@@ -193,7 +221,33 @@ impl Worker {
             let path = self.settings.root.join(&opening.path);
             tracing::error!(orkuid = %opening.orkuid, path = %path.display(), %error, "cannot create a tape: its audio is lost");
         }
-        Tape { audio, rate: opening.rate, file }
+        let Opening { orkuid, message, .. } = opening;
+        let comment = format!("recording {orkuid}, call {}", message.nativecallid);
+        Tape { audio, rate: opening.rate, file, packets: Beside::Nothing, comment }
+    }
+
+    fn keep(&self, tape: &mut Tape, block: &PacketBlock) {
+        if let (Beside::Nothing, Ok(file)) = (&tape.packets, &tape.file) {
+            tape.packets = match PacketFile::create(file.path(), &tape.comment, self.settings.mode)
+            {
+                Ok(packets) => Beside::Open(packets),
+                Err(error) => {
+                    let path = packets::beside(file.path());
+                    tracing::error!(path = %path.display(), %error, "cannot keep the packets of a call");
+                    Beside::Refused
+                }
+            };
+        }
+        let written = match &mut tape.packets {
+            Beside::Open(packets) => packets.write(&block.bytes),
+            Beside::Nothing | Beside::Refused => false,
+        };
+        if written {
+            let bytes = u64::try_from(block.bytes.len()).unwrap_or(0);
+            self.counters.packet_bytes.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            self.counters.packets_failed.fetch_add(block.packets, Ordering::Relaxed);
+        }
     }
 
     fn create(&self, opening: &Opening) -> io::Result<TapeFile> {
@@ -207,7 +261,7 @@ impl Worker {
         let layout = Layout { rate: opening.rate, channels: self.settings.channels };
         for number in 0..NAMES {
             let path = self.name(&opening.path, number);
-            if path.exists() {
+            if path.exists() || packets::beside(&path).exists() {
                 continue;
             }
             let made = TapeFile::create(&path, layout, &info, self.settings.mode);
@@ -228,7 +282,7 @@ impl Worker {
     }
 
     fn close(&self, tape: Option<Tape>, ending: Ending, scratch: &mut Scratch) {
-        let Some(Tape { mut file, mut audio, rate }) = tape else { return };
+        let Some(Tape { mut file, mut audio, rate, packets, .. }) = tape else { return };
         match &mut file {
             Ok(file) => audio.finish(scratch, file),
             Err(_) => audio.finish(scratch, &mut Nowhere),
@@ -257,7 +311,16 @@ impl Worker {
                 (None::<ClosedTape>, Some(error.to_string()))
             }
         };
-        let finish = Finish { file, error, ending, lost_frames, heard };
+        let packets = match packets {
+            Beside::Open(packets) => {
+                if let Some(error) = packets.failure() {
+                    tracing::error!(orkuid = %ending.closing.message.recid, %error, "packets of a call could not be written to their end");
+                }
+                Some(packets)
+            }
+            Beside::Nothing | Beside::Refused => None,
+        };
+        let finish = Finish { file, packets, error, ending, lost_frames, heard };
         if self.finish.send(finish).is_err() {
             tracing::error!("the finishing thread is gone: a tape keeps its .part name");
         }

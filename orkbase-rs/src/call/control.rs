@@ -38,7 +38,7 @@ impl Switchboard {
                     if recording.paused {
                         recording.mark(now, MarkKind::Record);
                     }
-                    recording.paused = false;
+                    recording.go_on();
                     recording.ondemand = true;
                     recording.keep = *keep;
                     recording.tags.insert("ondemand".to_owned(), "true".to_owned());
@@ -52,7 +52,7 @@ impl Switchboard {
                     if !recording.paused {
                         recording.mark(now, MarkKind::Pause);
                     }
-                    recording.paused = true;
+                    recording.pause();
                 }
             }
             Command::Stop(_) => {

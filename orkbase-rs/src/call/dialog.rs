@@ -131,6 +131,8 @@ pub struct Dialog {
     formats: [Vec<Format>; 2],
     /// Encryption by who announced it.
     pub security: [Security; 2],
+    /// The parties agreed on keys over the media path (RFC 6189).
+    pub zrtp: bool,
     /// Who holds the call, if anybody.
     pub held_by: Option<Role>,
     /// When the last message came.
@@ -161,6 +163,7 @@ impl Dialog {
             announced: Vec::new(),
             formats: [Vec::new(), Vec::new()],
             security: [Security::Clear, Security::Clear],
+            zrtp: false,
             held_by: None,
             last_signal: at,
         }
@@ -180,6 +183,7 @@ impl Dialog {
             announced: Vec::new(),
             formats: [Vec::new(), Vec::new()],
             security: [Security::Clear, Security::Clear],
+            zrtp: false,
             held_by: None,
             last_signal: at,
         }
@@ -386,7 +390,7 @@ impl Dialog {
     pub fn keys(&self, sender: Role) -> Option<Vec<&SdesKey>> {
         let of = |role: Role| match self.security.get(role.index()) {
             Some(Security::Sdes(keys)) => keys.as_slice(),
-            Some(Security::Clear | Security::Dtls) | None => &[],
+            Some(Security::Clear | Security::Sealed(_)) | None => &[],
         };
         let keys: Vec<&SdesKey> = of(sender).iter().chain(of(sender.other())).collect();
         (!keys.is_empty()).then_some(keys)
@@ -395,9 +399,19 @@ impl Dialog {
     /// Encryption of what `sender` sends, as far as either side announced it.
     #[must_use]
     pub fn is_encrypted(&self, sender: Role) -> bool {
-        let of =
-            |role: Role| self.security.get(role.index()).is_some_and(|s| *s != Security::Clear);
-        of(sender) || of(sender.other())
+        self.encryption(sender).is_some()
+    }
+
+    /// What the encryption of what `sender` sends is called.
+    #[must_use]
+    pub fn encryption(&self, sender: Role) -> Option<&'static str> {
+        let of = |role: Role| match self.security.get(role.index())? {
+            Security::Clear => None,
+            Security::Sdes(_) => Some("SRTP"),
+            Security::Sealed(name) => Some(*name),
+        };
+        let agreed = self.zrtp.then_some("ZRTP");
+        agreed.or_else(|| of(sender)).or_else(|| of(sender.other()))
     }
 }
 

@@ -43,9 +43,12 @@ pub(super) fn learn(
         offer_keys(stream, keys);
     }
     // Encrypted and no key was ever on the wire (DTLS-SRTP), or none that we can use.
-    let locked = call.dialog.is_encrypted(stream.role) && stream.srtp.is_none();
+    let sealed = call.dialog.encryption(stream.role).filter(|_| stream.srtp.is_none());
+    let locked = sealed.is_some();
     let known = stream.codec(payload_type).filter(|codec| {
         format.is_none_or(|f| codec.name == f.name && codec.clock_rate == f.clock_rate)
+            && (codec.sealed.is_some() == locked
+                || !matches!(codec.meaning, Meaning::Audio { .. } | Meaning::Undecodable))
     });
     let (meaning, clock_rate) = if let Some(known) = known {
         (known.meaning, known.clock_rate)
@@ -72,6 +75,7 @@ pub(super) fn learn(
             channels: format.map_or(1, |f| f.channels),
             parameters: format.and_then(|f| f.parameters.clone()),
             meaning,
+            sealed: sealed.filter(|_| meaning == Meaning::Undecodable),
         };
         let clock_rate = codec.clock_rate;
         if stream.codecs.len() < 64 {

@@ -23,6 +23,7 @@ use crate::{
         packet::{RtpPacket, is_rtcp},
         sequence::Arrival,
         timeline::{TICKS_PER_MILLI, TICKS_PER_SEC, ticks_from_nanos},
+        zrtp,
     },
     signal::Format,
     time::Timestamp,
@@ -63,14 +64,18 @@ impl Switchboard {
     #[inline]
     fn known_flow(&mut self, at: Timestamp, flow: FlowId, owner: FlowOwner, payload: &[u8]) {
         match RtpPacket::decode(payload) {
-            Ok(rtp) if rtp.ssrc == owner.ssrc => self.heard(at, owner, &rtp),
+            Ok(rtp) if rtp.ssrc == owner.ssrc => self.heard(at, flow, owner, &rtp),
             Ok(rtp) => self.other_ssrc(at, flow, &rtp),
-            Err(_) => self.not_rtp(payload),
+            Err(_) => self.not_rtp(at, flow, payload),
         }
     }
 
     #[cold]
-    fn not_rtp(&mut self, payload: &[u8]) {
+    fn not_rtp(&mut self, at: Timestamp, flow: FlowId, payload: &[u8]) {
+        if zrtp::looks_like_zrtp(payload) {
+            self.handle_zrtp(at, flow, payload);
+        }
+        self.keep_companion(at, flow, payload);
         if is_rtcp(payload) {
             self.counters.rtcp_packets += 1;
         } else {
@@ -86,7 +91,9 @@ impl Switchboard {
         destination: SocketAddr,
         payload: &[u8],
     ) {
-        let Ok(rtp) = RtpPacket::decode(payload) else { return self.not_rtp(payload) };
+        let Ok(rtp) = RtpPacket::decode(payload) else {
+            return self.not_rtp(at, FlowId::new(source, destination), payload);
+        };
         if rtp.payload.is_empty() || !kinds::may_be_audio(rtp.payload_type) {
             self.counters.other_datagrams += 1;
             return;
@@ -128,7 +135,7 @@ impl Switchboard {
 
     /// The call that a flow belongs to, and who sends it: both ends announced by one call is best,
     /// then the receiving end, then the sending end (RFC 4961 symmetric RTP behind NAT).
-    fn owner_of(&self, flow: FlowId) -> Option<(CallSlot, Role)> {
+    pub(super) fn owner_of(&self, flow: FlowId) -> Option<(CallSlot, Role)> {
         let (from, to) =
             (self.endpoints.owners(flow.source()), self.endpoints.owners(flow.destination()));
         let live = |owner: &&EndpointOwner| {
@@ -203,7 +210,7 @@ impl Switchboard {
                 self.flows.unbind(oldest, slot);
             }
         }
-        self.heard(at, owner, rtp);
+        self.heard(at, flow, owner, rtp);
     }
 
     /// A flow shows another SSRC than before: the sender began anew, or the port is used by the
@@ -259,7 +266,7 @@ impl Switchboard {
 
     /// One packet of a known stream.
     #[inline]
-    fn heard(&mut self, at: Timestamp, owner: FlowOwner, rtp: &RtpPacket<'_>) {
+    fn heard(&mut self, at: Timestamp, flow: FlowId, owner: FlowOwner, rtp: &RtpPacket<'_>) {
         self.counters.rtp_packets += 1;
         let Some(Some(call)) = self.calls.get_mut(owner.call as usize) else { return };
         let Some(stream) = call.streams.get_mut(usize::from(owner.stream)) else { return };
@@ -270,10 +277,10 @@ impl Switchboard {
         }
         let ready = rtp.payload_type == stream.payload_type
             && stream.active
-            && call.recording.as_ref().is_some_and(|r| r.tape == stream.tape && !r.paused);
+            && call.recording.as_ref().is_some_and(|r| r.tape == stream.tape && !r.odd);
         let mut encrypted = stream.srtp.is_some();
         if !ready {
-            if !self.prepare(at, owner, rtp) {
+            if !self.usher(at, flow, owner, rtp) {
                 return self.handle_unkept(at, owner, rtp);
             }
             encrypted = self.is_encrypted(owner);

@@ -22,6 +22,8 @@ pub enum Output {
     Opened(Box<Opening>),
     /// Keep this audio.
     Audio(Block),
+    /// Keep these packets beside it.
+    Packets(PacketBlock),
     /// Tell the tracker and the event stream.
     Told(Box<TapeMessage>),
     /// Tell them something about a moment of a tape.
@@ -32,6 +34,17 @@ pub enum Output {
     Over(Box<Account>),
     /// Tell the operator of signalling that cannot be read.
     Noticed(Notice),
+}
+
+/// Packets of a tape, in the order they came.
+#[derive(Debug)]
+pub struct PacketBlock {
+    /// Which tape.
+    pub tape: TapeId,
+    /// How many.
+    pub packets: u64,
+    /// Blocks of a pcapng file, to be appended as they are ([`crate::packet::pcapng`]).
+    pub bytes: Vec<u8>,
 }
 
 /// A tape begins.
@@ -216,6 +229,8 @@ pub struct LegReport {
     pub recovered: u64,
     /// Packets that could not be turned into audio: codec unknown, or encrypted.
     pub undecoded: u64,
+    /// What they were: codecs, or how they were encrypted.
+    pub undecodable: Vec<String>,
     /// Of them, SRTP packets whose authentication failed.
     pub unauthentic: u64,
 }

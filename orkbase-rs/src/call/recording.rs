@@ -1,6 +1,7 @@
 //! A recording: the decision to keep a call's audio, and the block that is being filled.
 
 use super::{
+    keeping::Kept,
     output::{Digit, Mark, MarkKind, TapeId},
     policy::Parties,
 };
@@ -42,6 +43,10 @@ pub struct Recording {
     pub end_tick: i64,
     /// Keeping nothing for now.
     pub paused: bool,
+    /// Each packet needs a closer look: the tape is paused, or packets are kept.
+    pub odd: bool,
+    /// Packets kept beside the audio.
+    pub kept: Kept,
     /// Whose audio is kept.
     pub keep: KeepSide,
     /// An operator asked for it.
@@ -78,6 +83,18 @@ impl Recording {
         }
         block::append(&mut self.bytes, record);
         true
+    }
+
+    /// Keeps nothing from now on.
+    pub const fn pause(&mut self) {
+        self.paused = true;
+        self.odd = true;
+    }
+
+    /// Goes on after a pause.
+    pub const fn go_on(&mut self) {
+        self.paused = false;
+        self.odd = self.kept.on;
     }
 
     /// Notes that something happened.

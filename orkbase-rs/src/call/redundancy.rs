@@ -50,7 +50,7 @@ impl Switchboard {
         let blocks: Vec<Block<'_>> =
             red::split(rtp.payload).map(Iterator::collect).unwrap_or_default();
         let Some((present, past)) = blocks.split_last() else {
-            return self.note_undecodable(owner);
+            return self.count_undecodable(owner);
         };
         // The newest of the past first: numbers count back from the packet's own.
         let numbered = past.iter().rev().zip(1u64..);
@@ -81,7 +81,7 @@ impl Switchboard {
         };
         if inner.payload_type == rtp.payload_type {
             // Blocks of blocks are nobody's audio.
-            return self.note_undecodable(owner);
+            return self.count_undecodable(owner);
         }
         if self.prepare(at, owner, &inner) {
             self.place(at, owner, &inner, number, arrival);
@@ -100,7 +100,7 @@ impl Switchboard {
         })
     }
 
-    fn note_undecodable(&mut self, owner: FlowOwner) {
+    fn count_undecodable(&mut self, owner: FlowOwner) {
         self.counters.rtp_undecoded += 1;
         let stream = self
             .call_mut(owner.call)

@@ -2,6 +2,7 @@
 
 use super::{
     course::CallFacts,
+    keeping::Kept,
     output::{LegReport, Mark, MarkKind},
     party::Side,
     stream::NO_CODEC,
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 const RATED_PACKETS: u64 = 25;
 
 /// Adds the account of all legs: `codec`, `packets` and `lost` always; `mos`, of the worse side, where
-/// it can be told; `oneway`, the side that was heard, where the other was not; the rest when not zero.
+/// it can be told; `oneway`, the side that was heard, where the other was not; `undecodable`, the codecs
+/// or the encryption that kept audio from the tape; the rest when not zero.
 pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
     let mut codecs: Vec<&str> = Vec::new();
     for name in legs.iter().flat_map(|leg| leg.codec.split(',')) {
@@ -29,6 +31,15 @@ pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
     tags.insert("packets".to_owned(), sum(|leg| leg.packets).to_string());
     tags.insert("lost".to_owned(), sum(|leg| leg.lost).to_string());
     let most = |field: fn(&LegReport) -> u64| legs.iter().map(field).max().unwrap_or(0);
+    let mut undecodable: Vec<&str> = Vec::new();
+    for name in legs.iter().flat_map(|leg| leg.undecodable.iter()) {
+        if !undecodable.contains(&name.as_str()) {
+            undecodable.push(name);
+        }
+    }
+    if !undecodable.is_empty() {
+        tags.insert("undecodable".to_owned(), undecodable.join("+"));
+    }
     let odd: [(&str, u64); 8] = [
         ("late", sum(|leg| leg.late)),
         ("duplicates", sum(|leg| leg.duplicates)),
@@ -51,6 +62,14 @@ pub fn add_quality(tags: &mut BTreeMap<String, String>, legs: &[LegReport]) {
         (true, true) | (false, false) => None,
     };
     for (name, value) in odd.into_iter().filter(|(_, value)| *value > 0) {
+        tags.insert(name.to_owned(), value.to_string());
+    }
+}
+
+/// Adds what was kept of packets: `rawpackets`, and `rawomitted` for those beyond the bound.
+pub fn add_packets(tags: &mut BTreeMap<String, String>, kept: &Kept) {
+    let rows = [("rawpackets", kept.packets), ("rawomitted", kept.omitted)];
+    for (name, value) in rows.into_iter().filter(|(_, value)| kept.on && *value > 0) {
         tags.insert(name.to_owned(), value.to_string());
     }
 }

@@ -1,7 +1,7 @@
 //! A call as the switchboard keeps it: its dialog, its streams, its recording.
 
 use super::{
-    dialog::Dialog, digits::Presses, filter::Ignored, index::FlowId, party::Role,
+    dialog::Dialog, digits::Presses, filter::Ignored, index::FlowId, keeping::Letters, party::Role,
     recording::Recording, story::Story, stream::Stream,
 };
 use crate::ids::OrkUid;
@@ -57,6 +57,8 @@ pub struct Call {
     pub tapes: u32,
     /// The first of them, when a long call goes over several.
     pub first_tape: Option<OrkUid>,
+    /// Its signalling, for the packets that may be kept beside its tape.
+    pub letters: Option<Box<Letters>>,
     /// What happened, if the settings want it told.
     pub story: Option<Box<Story>>,
 }
@@ -81,6 +83,7 @@ impl Call {
             other_leg_taped: false,
             tapes: 0,
             first_tape: None,
+            letters: None,
             story: None,
         }
     }

@@ -1,6 +1,8 @@
 //! What an operator may set about calls; every field has a bound and a default with a reason.
 
-use super::{filter::Filters, naming::Naming, policy::PartyRules, recording::HostFacts};
+use super::{
+    filter::Filters, keeping::KeepPackets, naming::Naming, policy::PartyRules, recording::HostFacts,
+};
 use crate::signal::Format;
 use jiff::tz::TimeZone;
 
@@ -56,6 +58,10 @@ pub struct Settings {
     pub both_legs: bool,
     /// What is left out.
     pub filters: Filters,
+    /// Whose packets are kept beside the audio.
+    pub keep_packets: KeepPackets,
+    /// Bytes of packets kept of one tape, as they stand in its file.
+    pub packets_max_bytes: u64,
     /// A call that goes on for longer continues on another tape, in milliseconds; 0 never.
     pub segment_ms: u64,
     /// Tell of every call, when it is over, why it was recorded or not.
@@ -95,6 +101,9 @@ impl Default for Settings {
             link_headers: Vec::new(),
             both_legs: true,
             filters: Filters::default(),
+            keep_packets: KeepPackets::default(),
+            // An hour of two-way G.711.
+            packets_max_bytes: 100 << 20,
             segment_ms: 0,
             explain: false,
         }

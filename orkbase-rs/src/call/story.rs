@@ -226,7 +226,10 @@ fn announce(line: &mut String, media: Option<&[Media]>) {
         line.push_str(match &stream.security {
             Security::Clear => "",
             Security::Sdes(_) => ", SRTP with keys",
-            Security::Dtls => ", DTLS-SRTP: cannot be decrypted",
+            Security::Sealed(_) => ", ",
         });
+        if let Security::Sealed(name) = stream.security {
+            push(line, format_args!("{name}: cannot be decrypted"));
+        }
     }
 }

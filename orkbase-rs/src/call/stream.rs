@@ -61,6 +61,8 @@ pub struct Codec {
     pub parameters: Option<String>,
     /// What it is to us.
     pub meaning: Meaning,
+    /// How its packets are encrypted, when that is why they cannot be decoded.
+    pub sealed: Option<&'static str>,
 }
 
 /// One SSRC of one party.
@@ -209,6 +211,20 @@ impl Stream {
         if names.is_empty() { NO_CODEC.to_owned() } else { names.join(",") }
     }
 
+    /// What kept its audio from the tape.
+    fn undecodable(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let sealed = (self.unauthentic > 0).then_some("SRTP");
+        let codecs = self.codecs.iter().filter(|codec| codec.meaning == Meaning::Undecodable);
+        let codecs = codecs.map(|codec| codec.sealed.unwrap_or(&codec.name));
+        for name in sealed.into_iter().chain(codecs) {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
+    }
+
     /// The account of this stream for the report at the end.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "microseconds and ticks, far below 2^52")]
@@ -243,6 +259,7 @@ impl Stream {
             gap_ms: millis_from_ticks(self.gap),
             recovered: self.recovered.count,
             undecoded: self.undecoded,
+            undecodable: self.undecodable(),
             unauthentic: self.unauthentic,
         }
     }

@@ -94,6 +94,13 @@ pub struct Counters {
     pub clock_set_back: u64,
     /// Announced addresses beyond the bound of a call.
     pub endpoints_refused: u64,
+    /// Packets kept beside the audio.
+    pub packets_kept: u64,
+    /// Packets beyond the bound of a tape.
+    pub packets_omitted: u64,
+    /// Messages of signalling beyond the bound of a call or of all calls: kept of a tape only if they
+    /// come while its packets are kept.
+    pub letters_omitted: u64,
     /// UDP datagrams that are neither signalling nor media.
     pub other_datagrams: u64,
 }
@@ -120,6 +127,8 @@ pub struct Switchboard {
     /// Tapes of calls that have another leg, by the name the legs share.
     pub(super) leg_tapes: HashMap<String, TapeId, RandomState>,
     pub(super) decoders: Arc<dyn DecoderSource>,
+    /// Bytes of signalling remembered of all calls.
+    pub(super) letter_bytes: usize,
     /// Room for a decrypted payload.
     pub(super) plain: Vec<u8>,
 }
@@ -155,6 +164,7 @@ impl Switchboard {
             links: Links::default(),
             leg_tapes: HashMap::default(),
             decoders: Arc::new(BuiltIn),
+            letter_bytes: 0,
             plain: Vec::new(),
         }
     }

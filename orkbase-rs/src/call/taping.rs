@@ -6,6 +6,7 @@ use super::{
     course::CallFacts,
     dialog::Progress,
     index::CallSlot,
+    keeping::{KeepPackets, Kept},
     output::{Closing, EndReason, Opening, Output, TapeId},
     party::Side,
     policy::{decide, decide_bare},
@@ -89,6 +90,8 @@ impl Switchboard {
             start_tick: tick,
             end_tick: tick,
             paused: false,
+            odd: false,
+            kept: Kept::default(),
             keep: KeepSide::Both,
             ondemand: call.ondemand,
             parties,
@@ -121,6 +124,9 @@ impl Switchboard {
         let opening = Opening { tape, orkuid, start: at, path, rate, message: message.clone() };
         self.outputs.push_back(Output::Opened(Box::new(opening)));
         self.outputs.push_back(Output::Told(Box::new(message)));
+        if self.settings.keep_packets == KeepPackets::Always {
+            self.begin_keeping(slot);
+        }
     }
 
     /// Hands the gathered audio of a call over.
@@ -132,7 +138,9 @@ impl Switchboard {
         let Some(recording) = call.recording.as_mut() else { return };
         let block = recording.take_block(tick, empty);
         recording.block_since = tick;
+        let packets = recording.kept.take(recording.tape);
         self.outputs.push_back(Output::Audio(block));
+        self.outputs.extend(packets.map(Output::Packets));
     }
 
     /// Ends the tape of a call, if it has one; the streams begin anew with the next.
@@ -159,6 +167,7 @@ impl Switchboard {
             recording.parties.because,
         );
         super::report::add_quality(&mut recording.tags, &legs);
+        super::report::add_packets(&mut recording.tags, &recording.kept);
         super::report::add_facts(&mut recording.tags, &facts, &recording.marks);
         let ticks = recording.end_tick - recording.start_tick;
         let mut message = recording.message(Stage::Stop, &self.settings.host, &call.dialog.call_id);
@@ -220,6 +229,7 @@ impl Switchboard {
         let Some(mut call) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
+        self.forget_letters(&mut call);
         if call.story.is_some() || call.ignored.is_some() {
             self.outputs.push_back(Output::Over(Box::new(call.account(why))));
         }

@@ -11,6 +11,7 @@ pub mod counters;
 pub mod decoder;
 pub mod fast;
 pub mod hep;
+pub mod pcapng;
 pub mod ports;
 
 mod agenda;

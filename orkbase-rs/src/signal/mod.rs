@@ -11,6 +11,7 @@ use std::{
 pub mod h323;
 pub mod iax2;
 pub mod mgcp;
+pub mod redact;
 pub mod sip;
 pub mod skinny;
 
@@ -185,8 +186,8 @@ pub enum Security {
     Clear,
     /// SRTP with keys in the SDP (RFC 4568).
     Sdes(Vec<SdesKey>),
-    /// DTLS-SRTP: the keys never appear on the wire.
-    Dtls,
+    /// In a way whose keys never appear on the wire, or are not read: its name, `DTLS-SRTP`.
+    Sealed(&'static str),
 }
 
 /// One offered SRTP key (RFC 4568 `a=crypto`).

@@ -48,6 +48,7 @@ impl House {
                     (block.tape, block.until, &block.bytes).hash(&mut self.story);
                     format!("{:?}", block.news).hash(&mut self.story);
                 }
+                Output::Packets(block) => (block.tape, &block.bytes).hash(&mut self.story),
                 Output::Opened(_)
                 | Output::Told(_)
                 | Output::Tagged(_)
@@ -85,6 +86,11 @@ impl House {
                         audio.handle_block(news, &block.bytes, until, &mut scratch, samples);
                     }
                     tap.recycle(block.bytes);
+                }
+                Output::Packets(block) => {
+                    assert!(self.open.contains_key(&block.tape), "packets of no tape");
+                    let (bytes, packets) = orkbase::packet::pcapng::whole(&block.bytes);
+                    assert_eq!((bytes, packets), (block.bytes.len(), block.packets));
                 }
                 Output::Told(message) => {
                     let known = self.open.values_mut().find(|m| m.uid.as_str() == message.recid);

@@ -8,6 +8,7 @@ use crate::wire::{self, RtpHead};
 use orkbase::{
     call::{
         command::{Command, Target},
+        keeping::KeepPackets,
         output::EndReason,
         settings::Settings,
     },
@@ -48,6 +49,8 @@ fn play(data: &[u8]) -> u64 {
         max_flows: MAX_FLOWS,
         max_candidates: MAX_CANDIDATES,
         dialog_timeout_ms: 600_000,
+        keep_packets: if flags & 64 == 0 { KeepPackets::Undecodable } else { KeepPackets::Always },
+        packets_max_bytes: if flags & 128 == 0 { 1 << 30 } else { 4_096 },
         ..Settings::default()
     };
     let mut theatre = Theatre {

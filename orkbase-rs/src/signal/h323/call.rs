@@ -217,7 +217,7 @@ impl Sent {
             flow: Flow::SendReceive,
             formats: self.formats.clone(),
             // Its keys are not read: as if they had never been shown.
-            security: if self.secret { Security::Dtls } else { Security::Clear },
+            security: if self.secret { Security::Sealed("H.235") } else { Security::Clear },
         }
     }
 }

@@ -220,7 +220,7 @@ impl Call {
             flow,
             formats: formats(format),
             // As if its keys had never been shown: the key is a shared secret.
-            security: if self.encrypted { Security::Dtls } else { Security::Clear },
+            security: if self.encrypted { Security::Sealed("IAX2") } else { Security::Clear },
         })
     }
 

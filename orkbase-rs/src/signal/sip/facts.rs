@@ -24,8 +24,7 @@ pub fn read(
     destination: SocketAddr,
     headers: &[String],
 ) -> Option<Signal> {
-    let call = message.call_id().filter(|id| !id.is_empty())?;
-    let call = call.get(..CALL_ID_BYTES).unwrap_or(call);
+    let call = call_name(message)?;
     let from = message.from()?;
     let to = message.to();
     let (answering, fact) = match &message.start {
@@ -36,7 +35,7 @@ pub fn read(
     };
     let opener = from.tag.map(|tag| String::from_utf8_lossy(tag).into_owned()).unwrap_or_default();
     Some(Signal {
-        call: String::from_utf8_lossy(call).chars().filter(|c| !c.is_control()).collect(),
+        call,
         source,
         destination,
         speaker: Speaker { opener, answering },
@@ -48,6 +47,14 @@ pub fn read(
         },
         fact,
     })
+}
+
+/// The name of the call that a message is about.
+#[must_use]
+pub fn call_name(message: &Message<'_>) -> Option<String> {
+    let call = message.call_id().filter(|id| !id.is_empty())?;
+    let call = call.get(..CALL_ID_BYTES).unwrap_or(call);
+    Some(String::from_utf8_lossy(call).chars().filter(|c| !c.is_control()).collect())
 }
 
 /// `Q.850 16 Normal call clearing`
@@ -185,7 +192,7 @@ fn one_media(stream: super::sdp::Media) -> Media {
         };
         Security::Sdes(stream.crypto.into_iter().map(key).collect())
     } else if stream.fingerprint || matches!(stream.proto, Proto::DtlsSavp | Proto::DtlsSavpf) {
-        Security::Dtls
+        Security::Sealed("DTLS-SRTP")
     } else {
         Security::Clear
     };

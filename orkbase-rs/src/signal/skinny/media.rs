@@ -14,7 +14,7 @@ pub(super) fn media(address: Option<SocketAddr>, codec: u32, encrypted: bool) ->
         flow: if address.is_some() { Flow::SendReceive } else { Flow::Inactive },
         formats: format(codec).into_iter().collect(),
         // The key's layout is not sure enough to decrypt with: as if it had never been shown.
-        security: if encrypted { Security::Dtls } else { Security::Clear },
+        security: if encrypted { Security::Sealed("SRTP") } else { Security::Clear },
     }
 }
 

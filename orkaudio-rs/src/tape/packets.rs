@@ -1,0 +1,243 @@
+//! The packets of a call, in a pcapng file beside its tape.
+//!
+//! Law: it has the tape's name with `.pcapng`, and `.part` behind that while it is written. It gets
+//! its name before the tape gets its own, so that a finished tape never waits for its packets. Blocks
+//! are appended: whatever was torn off its end is cut to the last whole block.
+
+use super::{file::part_of, worker::relative};
+use orkbase::{message::tape::TapeMessage, packet::pcapng};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Its extension.
+const EXTENSION: &str = "pcapng";
+/// The tag that names it.
+pub const TAG: &str = "rawfile";
+/// Read at once while looking for the last whole block.
+const PIECE: u64 = 1 << 20;
+
+/// A file that is written.
+#[derive(Debug)]
+pub struct PacketFile {
+    file: File,
+    part: PathBuf,
+    path: PathBuf,
+    /// The first thing that went wrong; nothing is written after it.
+    failed: Option<io::Error>,
+}
+
+impl PacketFile {
+    /// Creates the file beside the tape of this name.
+    ///
+    /// # Errors
+    /// When it cannot be made, or one of the name is there already.
+    pub fn create(tape: &Path, comment: &str, mode: u32) -> io::Result<Self> {
+        let path = beside(tape);
+        let part = part_of(&path);
+        if path.exists() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let mut file = OpenOptions::new().append(true).create_new(true).mode(mode).open(&part)?;
+        let mut head = Vec::new();
+        pcapng::begin(&mut head, comment);
+        file.write_all(&head)?;
+        Ok(Self { file, part, path, failed: None })
+    }
+
+    /// Appends blocks; false when they could not be written.
+    pub fn write(&mut self, blocks: &[u8]) -> bool {
+        if self.failed.is_none()
+            && let Err(error) = self.file.write_all(blocks)
+        {
+            self.failed = Some(error);
+        }
+        self.failed.is_none()
+    }
+
+    /// What went wrong first.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&io::Error> {
+        self.failed.as_ref()
+    }
+
+    /// Gives the file its name; to be called before the tape gets its own.
+    ///
+    /// # Errors
+    /// When the disk refuses; the file keeps its `.part` name.
+    pub fn finish(self, sync: bool) -> io::Result<PathBuf> {
+        if self.failed.is_some() {
+            // A block was torn.
+            trim(&self.part)?;
+        }
+        if sync {
+            self.file.sync_data()?;
+        }
+        fs::rename(&self.part, &self.path)?;
+        Ok(self.path)
+    }
+
+    /// Removes it: its tape is not kept.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_file(&self.part)
+    }
+}
+
+/// The name of the packets that belong to a tape of this name.
+#[must_use]
+pub fn beside(tape: &Path) -> PathBuf {
+    let mut name = stem(tape).into_os_string();
+    name.push(".");
+    name.push(EXTENSION);
+    PathBuf::from(name)
+}
+
+/// A tape's name without what stands for its side, its format and its state.
+pub(super) fn stem(tape: &Path) -> PathBuf {
+    let mut stem = tape.to_owned();
+    if stem.extension().is_some_and(|extension| extension == "part") {
+        stem.set_extension("");
+    }
+    stem.set_extension("");
+    for word in ["local", "remote", "original"] {
+        if stem.extension().is_some_and(|extension| extension == word) {
+            stem.set_extension("");
+        }
+    }
+    stem
+}
+
+/// Whether a file is one of ours that was not finished.
+#[must_use]
+pub fn is_part(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "part")
+        && path.with_extension("").extension().is_some_and(|extension| extension == EXTENSION)
+}
+
+/// Names the packets of a tape in its message, if there are any.
+pub fn tag(message: &mut TapeMessage, root: &Path, tape: &Path) {
+    let path = beside(tape);
+    if path.exists() {
+        message.tags.insert(TAG.to_owned(), relative(root, &path));
+    }
+}
+
+/// Moves the packets that `message` names to where they belong beside `tape`.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn follow(message: &mut TapeMessage, root: &Path, tape: &Path) -> io::Result<()> {
+    let Some(now) = message.tags.get(TAG).map(|name| root.join(name)) else { return Ok(()) };
+    let wanted = beside(tape);
+    if now != wanted {
+        match fs::rename(&now, &wanted) {
+            Ok(()) => {}
+            // A start that was killed here had moved it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && wanted.exists() => {}
+            Err(error) => return Err(error),
+        }
+        message.tags.insert(TAG.to_owned(), relative(root, &wanted));
+    }
+    Ok(())
+}
+
+/// Finishes what a killed process left; `None` when there was no packet in it and it was removed.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn recover(part: &Path) -> io::Result<Option<PathBuf>> {
+    if trim(part)? == 0 {
+        fs::remove_file(part)?;
+        return Ok(None);
+    }
+    let path = part.with_extension("");
+    fs::rename(part, &path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(Some(path))
+}
+
+/// Cuts a file to its last whole block; gives the packets in it.
+fn trim(part: &Path) -> io::Result<u64> {
+    let mut file = OpenOptions::new().read(true).write(true).open(part)?;
+    let (mut end, mut packets) = (0u64, 0);
+    let mut held = Vec::new();
+    loop {
+        let read = io::Read::by_ref(&mut file).take(PIECE).read_to_end(&mut held)?;
+        let (whole, count) = pcapng::whole(&held);
+        end += u64::try_from(whole).unwrap_or(0);
+        packets += count;
+        held.drain(..whole);
+        if read == 0 || whole == 0 {
+            break;
+        }
+    }
+    file.set_len(end)?;
+    file.sync_all()?;
+    Ok(packets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orkbase::{packet::pcapng::Carrier, time::Timestamp};
+
+    fn block(size: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let ends = ("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:4002".parse().unwrap());
+        pcapng::packet(&mut out, Timestamp(1), ends.0, ends.1, Carrier::Udp, &vec![7; size]);
+        out
+    }
+
+    #[test]
+    fn names_lie_beside_their_tapes() {
+        for tape in ["/a/b.c.wav", "/a/b.c.wav.part", "/a/b.c.local.opus", "/a/b.c.original.wav"] {
+            assert_eq!(beside(Path::new(tape)), Path::new("/a/b.c.pcapng"), "{tape}");
+        }
+        assert!(is_part(Path::new("/a/b.pcapng.part")) && !is_part(Path::new("/a/b.wav.part")));
+        assert!(!is_part(Path::new("/a/b.pcapng")));
+    }
+
+    #[test]
+    fn a_torn_file_is_good_up_to_its_last_whole_block() {
+        let home = tempfile::tempdir().unwrap();
+        let tape = home.path().join("t.wav");
+        let mut file = PacketFile::create(&tape, "a call", 0o640).unwrap();
+        for size in [100, 60_000, 1_000] {
+            for _ in 0..40 {
+                assert!(file.write(&block(size)));
+            }
+        }
+        assert_eq!(
+            PacketFile::create(&tape, "", 0o640).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        let part = part_of(&beside(&tape));
+        let length = fs::metadata(&part).unwrap().len();
+        drop(file);
+        OpenOptions::new().write(true).open(&part).unwrap().set_len(length - 3).unwrap();
+        let path = recover(&part).unwrap().unwrap();
+        assert_eq!((path, part.exists()), (beside(&tape), false));
+        let bytes = fs::read(beside(&tape)).unwrap();
+        assert_eq!(pcapng::whole(&bytes), (bytes.len(), 119));
+        let last = u64::try_from(block(1_000).len()).unwrap();
+        assert_eq!(u64::try_from(bytes.len()).unwrap(), length - last);
+    }
+
+    #[test]
+    fn a_file_without_packets_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let file = PacketFile::create(&home.path().join("t.wav"), "", 0o640).unwrap();
+        let part = file.part.clone();
+        drop(file);
+        assert_eq!(recover(&part).unwrap(), None);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    }
+}
