@@ -3,6 +3,7 @@
 //! Law: a live engine never waits for a disk. Replay waits, so that nothing is lost there; apart from
 //! that both are the same code, and the same capture gives the same tapes.
 
+use crate::live::Feeds;
 use crate::process::{Plan, Pool, Progress, Shop, Work};
 use crate::tape::{
     finish::{self, Finish, Report},
@@ -76,6 +77,8 @@ pub struct EngineSettings {
     pub backlog_bytes: usize,
     /// Wait for the disk instead of losing audio.
     pub wait: bool,
+    /// Where audio is left for those who listen.
+    pub feeds: Arc<Feeds>,
     /// What is done to closed tapes; `None` leaves them as recorded.
     pub plan: Option<Arc<Plan>>,
 }
@@ -102,6 +105,7 @@ pub struct Engine {
     drops_before: HashMap<TapeId, u64, RandomState>,
     order: u64,
     wait: bool,
+    feeds: Arc<Feeds>,
     backlog_per_link: usize,
     threads: Vec<JoinHandle<()>>,
     pool: Option<(Pool, Vec<JoinHandle<()>>)>,
@@ -134,6 +138,7 @@ impl Engine {
                 Arc::clone(&tape_counters),
                 finish_in.clone(),
                 empty_in.clone(),
+                Arc::clone(&settings.feeds),
             );
             let name = format!("tape-{number}");
             threads.push(thread::Builder::new().name(name).spawn(move || worker.run(&incoming))?);
@@ -181,6 +186,7 @@ impl Engine {
             drops_before: HashMap::default(),
             order: 0,
             wait: settings.wait,
+            feeds: settings.feeds,
             backlog_per_link,
             threads,
             pool,
@@ -215,6 +221,9 @@ impl Engine {
 
     /// Lets time pass, and lets the workers have what waits for them: call it often.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        for (tape, prompt) in self.feeds.take_wishes() {
+            self.tap.set_prompt(tape, prompt);
+        }
         self.tap.handle_timeout(now);
         self.drain();
         self.flush();

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod format;
 pub mod http;
 pub mod keylog;
+pub mod live;
 pub mod process;
 pub mod recorder;
 pub mod replay;

@@ -6,8 +6,9 @@
 use crate::{
     announce::{Announcer, LiveTable, live_calls},
     config::Config,
-    engine::Engine,
+    engine::{Engine, EngineSettings},
     http::{Busy, DoorError, Doors, DoorsConfig, EventHub},
+    live::{Feeds, LiveDoor},
     process::{self, Plan},
     report, setup,
     tape::{packets, recover},
@@ -133,6 +134,8 @@ pub struct Services {
     reporter: Reporter,
     track: ReporterHandle,
     doors: Doors,
+    live: Option<LiveDoor>,
+    feeds: Arc<Feeds>,
     shared: Arc<Shared>,
     commands: Receiver<(Command, oneshot::Sender<Reply>)>,
     verdicts: Receiver<TrackerVerdict>,
@@ -205,9 +208,27 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     });
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
     let doors = Doors::open(addresses, Arc::clone(&shared), hub.clone())?;
+    let feeds = Arc::new(Feeds::default());
+    let listen = |address| {
+        let (feeds, live) = (Arc::clone(&feeds), Arc::clone(&live));
+        LiveDoor::open(address, config.doors.live_buffer_ms, feeds, live)
+    };
+    let live_door = config.doors.live.map(listen).transpose()?;
     let announcer = Announcer::new(track.clone(), hub, live);
     let _lock = lock;
-    Ok(Services { reporter, track, doors, shared, commands, verdicts, announcer, left, _lock })
+    Ok(Services {
+        reporter,
+        track,
+        doors,
+        live: live_door,
+        feeds,
+        shared,
+        commands,
+        verdicts,
+        announcer,
+        left,
+        _lock,
+    })
 }
 
 /// One recorder per state folder.
@@ -300,14 +321,22 @@ impl Services {
         &self.doors
     }
 
+    /// The door to live audio, if it is open.
+    #[must_use]
+    pub const fn live(&self) -> Option<&LiveDoor> {
+        self.live.as_ref()
+    }
+
     /// Starts the engine for live packets.
     ///
     /// # Errors
     /// When a thread cannot be started.
     pub fn engine(&mut self, config: &Config) -> Result<Engine, RunError> {
         let seed = u32::try_from(now().0 / 1_000 % 456_976).unwrap_or(0);
-        let settings =
-            setup::engine(config, config.tapes.folder.clone(), seed, false, config.tapes.sync);
+        let settings = EngineSettings {
+            feeds: Arc::clone(&self.feeds),
+            ..setup::engine(config, config.tapes.folder.clone(), seed, false, config.tapes.sync)
+        };
         let announcer = self.announcer.clone();
         let told = move |report| announcer.reported(&report);
         let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)
@@ -339,6 +368,9 @@ impl Services {
         let table = |n: usize| Value::from(u64::try_from(n).unwrap_or(0));
         counters.insert("call.live".to_owned(), table(calls));
         counters.insert("rtp.flows_live".to_owned(), table(flows));
+        for (name, value) in self.live.iter().flat_map(LiveDoor::numbers) {
+            counters.insert(name.to_owned(), Value::from(value));
+        }
         for (name, value) in extra {
             counters.insert((*name).to_owned(), Value::from(*value));
         }
@@ -356,6 +388,8 @@ impl Services {
     pub fn stop(self, engine: Engine) {
         let last = now().max(engine.last());
         engine.close(last, EndReason::Shutdown);
+        // Listeners have heard the end by now, or never will.
+        drop(self.live);
         drop(self.announcer);
         drop(self.track);
         let left = self.reporter.stop(LAST_WORDS);
@@ -432,7 +466,8 @@ pub fn run(
     services.set_waker(move || waker.wake());
     on_waker(live.waker());
     let agents = live.agents_address().map(tracing::field::display);
-    tracing::info!(interfaces = ?settings.interfaces, agents, folder = %config.tapes.folder.display(), "recording");
+    let listening = services.live().map(|door| tracing::field::display(door.address()));
+    tracing::info!(interfaces = ?settings.interfaces, agents, live = listening, folder = %config.tapes.folder.display(), "recording");
     let mut kernel = crate::capture::live::KernelCounts::default();
     let mut next_housekeeping = Timestamp::default();
     while !stop.load(Ordering::Relaxed) {

@@ -86,6 +86,7 @@ pub fn engine(
         workers: config.tapes.workers,
         backlog_bytes: config.tapes.backlog_mib << 20,
         wait,
+        feeds: Arc::default(),
         plan: Plan::of(&config.output).map(Arc::new),
     }
 }

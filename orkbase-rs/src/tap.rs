@@ -9,7 +9,7 @@ use crate::{
         candidates::Stray,
         command::{Command, Reply},
         keeping::{Form, Letter},
-        output::{EndReason, Output},
+        output::{EndReason, Output, TapeId},
         settings::Settings,
         switchboard::{Counters, Switchboard},
     },
@@ -241,6 +241,12 @@ impl Tap {
         self.decoder.deliver_due(now, &mut self.core);
         self.core.tls.handle_timeout(now);
         self.core.drain_tls();
+    }
+
+    /// Somebody begins to listen to a tape that is being made, or nobody does any more: its audio is
+    /// handed over as it comes by [`handle_timeout`](Self::handle_timeout).
+    pub fn set_prompt(&mut self, tape: TapeId, prompt: bool) {
+        self.core.board.set_prompt(tape, prompt);
     }
 
     /// Applies an operator's request.

@@ -12,15 +12,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-struct Recorder {
+/// A recorder that listens for agents only.
+pub(crate) struct Recorder {
     _home: tempfile::TempDir,
     tapes: PathBuf,
-    address: SocketAddr,
+    /// Where agents send to.
+    pub(crate) address: SocketAddr,
     _running: Running,
 }
 
-/// A recorder that listens for agents only.
-fn recorder(more: &[&str]) -> Recorder {
+impl Recorder {
+    /// The address that the log gives behind a word.
+    pub(crate) fn said(&self, word: &str) -> SocketAddr {
+        let log = fs::read_to_string(self._home.path().join("log")).unwrap();
+        let rest = log.split(word).nth(1).unwrap_or_else(|| panic!("no {word} in {log}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Tapes that are finished.
+    pub(crate) fn finished(&self) -> Vec<PathBuf> {
+        finished(&self.tapes)
+    }
+}
+
+/// Starts one, with further settings.
+pub(crate) fn recorder(more: &[&str]) -> Recorder {
     let home = tempfile::tempdir().unwrap();
     let (tapes, log) = (home.path().join("tapes"), home.path().join("log"));
     let mut command = Command::new(program("orkaudio"));
@@ -31,6 +47,7 @@ fn recorder(more: &[&str]) -> Recorder {
         "tracker.urls=",
         "doors.command=",
         "doors.events=",
+        "doors.live=",
         &format!("tapes.folder={}", tapes.display()),
         &format!("tracker.state_folder={}", home.path().join("state").display()),
     ]
@@ -52,7 +69,7 @@ fn recorder(more: &[&str]) -> Recorder {
 }
 
 /// The payloads of a call with the time at which each is due, as an agent sends them.
-fn envelopes(scene: &Scenario, key: &str) -> Vec<(u64, Vec<u8>)> {
+pub(crate) fn envelopes(scene: &Scenario, key: &str) -> Vec<(u64, Vec<u8>)> {
     let envelope = |(at, frame): &(u64, Vec<u8>)| {
         let end = |address: usize, port: usize| {
             let ip: [u8; 4] = frame[address..address + 4].try_into().unwrap();
@@ -65,7 +82,7 @@ fn envelopes(scene: &Scenario, key: &str) -> Vec<(u64, Vec<u8>)> {
 }
 
 /// Sends each packet when it is due.
-fn send(packets: &[(u64, Vec<u8>)], mut to: impl FnMut(&[u8])) {
+pub(crate) fn send(packets: &[(u64, Vec<u8>)], mut to: impl FnMut(&[u8])) {
     let begin = Instant::now();
     for (at, packet) in packets {
         let due = begin + Duration::from_nanos(at - packets[0].0);

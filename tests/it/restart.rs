@@ -121,7 +121,10 @@ fn recorder(home: &Path, tracker: &str, log: &str) -> Running {
     command.args(set("tracker.state_folder", &home.join("state").display().to_string()));
     command.args(set("tracker.urls", tracker));
     command.args(set("capture.filter", &format!("udp and portrange {SIP}-{}", RTP + 2 * CALLS)));
-    command.args(set("doors.command", "")).args(set("doors.events", ""));
+    command
+        .args(set("doors.command", ""))
+        .args(set("doors.events", ""))
+        .args(set("doors.live", ""));
     Running::start(&mut command, &home.join(log))
 }
 

@@ -231,6 +231,8 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
 
     "doors.command" => doors.command = door;
     "doors.events" => doors.events = door;
+    "doors.live" => doors.live = door;
+    "doors.live_buffer_ms" => doors.live_buffer_ms = |value| whole(value, 20..=1_000);
 
     "log.level" => log_level = level;
 };

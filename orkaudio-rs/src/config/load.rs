@@ -115,16 +115,27 @@ fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
             None => mistakes.add(place, format!("there is no setting `{key}`")),
         }
     }
-    if let (Some(command), Some(events)) = (config.doors.command, config.doors.events)
-        && are_one(command, events)
+    let doors = [
+        ("doors.command", config.doors.command),
+        ("doors.events", config.doors.events),
+        ("doors.live", config.doors.live),
+    ];
+    let open: Vec<_> =
+        doors.iter().filter_map(|(name, address)| Some((*name, (*address)?))).collect();
+    let mut pairs = open
+        .iter()
+        .enumerate()
+        .flat_map(|(index, one)| open.iter().skip(index + 1).map(move |other| (*one, *other)));
+    if let Some(((one, here), (other, there))) =
+        pairs.find(|((_, here), (_, there))| are_one(*here, *there))
     {
         let last = written.iter().rfind(|setting| setting.key.starts_with("doors."));
         let place = last.map_or("doors", |setting| setting.place.as_str());
         mistakes.add(
             place,
             format!(
-                "doors.command = \"{command}\" and doors.events = \"{events}\" are one address; \
-                 give them different ports"
+                "{one} = \"{here}\" and {other} = \"{there}\" are one address; give them \
+                 different ports"
             ),
         );
     }

@@ -108,6 +108,10 @@ pub struct Doors {
     pub command: Option<SocketAddr>,
     /// The event stream.
     pub events: Option<SocketAddr>,
+    /// Live audio.
+    pub live: Option<SocketAddr>,
+    /// How far listeners are behind the newest audio, in milliseconds.
+    pub live_buffer_ms: u64,
 }
 
 impl Default for Config {
@@ -148,7 +152,12 @@ impl Default for Config {
                 hostname: String::new(),
                 timeout_s: 5,
             },
-            doors: Doors { command: local(59_140), events: local(59_150) },
+            doors: Doors {
+                command: local(59_140),
+                events: local(59_150),
+                live: local(59_120),
+                live_buffer_ms: 100,
+            },
             log_level: "info".to_owned(),
         }
     }

@@ -225,7 +225,7 @@ impl Doors {
     }
 }
 
-fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, DoorError> {
+pub(crate) fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, DoorError> {
     let bind = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
@@ -407,7 +407,7 @@ impl<D: Desk> House<D> {
 }
 
 /// Options of an accepted socket.
-fn settle(stream: &TcpStream, send_buffer: Option<usize>) -> io::Result<()> {
+pub(crate) fn settle(stream: &TcpStream, send_buffer: Option<usize>) -> io::Result<()> {
     use rustix::net::sockopt;
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;

@@ -6,14 +6,17 @@ use super::{
     packets::{self, PacketFile},
     wav::Layout,
 };
-use crate::format::Labels;
+use crate::{
+    format::Labels,
+    live::{Feeds, Overheard},
+};
 use foldhash::fast::RandomState;
 use jiff::tz::TimeZone;
 use orkbase::{
     audio::{
         block::Block,
         codec::DecoderSource,
-        tape::{Scratch, TapeAudio},
+        tape::{PcmSink, Scratch, TapeAudio},
     },
     call::output::{Closing, Opening, PacketBlock, TapeId},
 };
@@ -151,6 +154,7 @@ pub struct Worker {
     counters: Arc<TapeCounters>,
     finish: SyncSender<Finish>,
     empties: SyncSender<Vec<Vec<u8>>>,
+    feeds: Arc<Feeds>,
 }
 
 impl Worker {
@@ -162,8 +166,9 @@ impl Worker {
         counters: Arc<TapeCounters>,
         finish: SyncSender<Finish>,
         empties: SyncSender<Vec<Vec<u8>>>,
+        feeds: Arc<Feeds>,
     ) -> Self {
-        Self { decoders, settings, counters, finish, empties }
+        Self { decoders, settings, counters, finish, empties, feeds }
     }
 
     /// Works until nobody gives it jobs any more.
@@ -181,9 +186,18 @@ impl Worker {
                     Job::Audio(block) => {
                         if let Some(Tape { audio, file, .. }) = tapes.get_mut(&block.tape) {
                             let mut nowhere = Nowhere;
-                            let sink: &mut dyn orkbase::audio::tape::PcmSink = match file {
+                            let sink: &mut dyn PcmSink = match file {
                                 Ok(file) => file,
                                 Err(_) => &mut nowhere,
+                            };
+                            let feed = self.feeds.get(block.tape);
+                            let mut overheard;
+                            let sink: &mut dyn PcmSink = match feed.as_deref() {
+                                Some(feed) => {
+                                    overheard = Overheard { file: sink, feed };
+                                    &mut overheard
+                                }
+                                None => sink,
                             };
                             audio.handle_block(
                                 &block.news,
@@ -283,9 +297,17 @@ impl Worker {
 
     fn close(&self, tape: Option<Tape>, ending: Ending, scratch: &mut Scratch) {
         let Some(Tape { mut file, mut audio, rate, packets, .. }) = tape else { return };
-        match &mut file {
-            Ok(file) => audio.finish(scratch, file),
-            Err(_) => audio.finish(scratch, &mut Nowhere),
+        let mut nowhere = Nowhere;
+        let sink: &mut dyn PcmSink = match &mut file {
+            Ok(file) => file,
+            Err(_) => &mut nowhere,
+        };
+        match self.feeds.get(ending.closing.tape) {
+            Some(feed) => {
+                audio.finish(scratch, &mut Overheard { file: sink, feed: &feed });
+                feed.close();
+            }
+            None => audio.finish(scratch, sink),
         }
         let heard = Heard {
             refused: audio.refused(),
@@ -330,7 +352,7 @@ impl Worker {
 /// Swallows the samples of a tape that could not be created.
 struct Nowhere;
 
-impl orkbase::audio::tape::PcmSink for Nowhere {
+impl PcmSink for Nowhere {
     fn write(&mut self, _at: u64, _frames: &[orkbase::audio::tape::Frame]) {}
     fn patch(&mut self, _at: u64, _channel: usize, _samples: &[i16]) {}
 }

@@ -17,6 +17,7 @@ pub mod naming;
 pub mod output;
 pub mod party;
 pub mod policy;
+mod prompt;
 pub mod recording;
 pub mod redundancy;
 pub mod report;

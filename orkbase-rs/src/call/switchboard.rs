@@ -11,6 +11,7 @@ use super::{
     index::{CallSlot, Endpoints, Flows},
     links::Links,
     output::{EndReason, Output, TapeId},
+    prompt::Prompt,
     session::{Call, Wanted},
     settings::Settings,
     tails::Tails,
@@ -129,6 +130,8 @@ pub struct Switchboard {
     pub(super) decoders: Arc<dyn DecoderSource>,
     /// Bytes of signalling remembered of all calls.
     pub(super) letter_bytes: usize,
+    /// Tapes that are listened to.
+    pub(super) prompt: Prompt,
     /// Room for a decrypted payload.
     pub(super) plain: Vec<u8>,
 }
@@ -165,6 +168,7 @@ impl Switchboard {
             leg_tapes: HashMap::default(),
             decoders: Arc::new(BuiltIn),
             letter_bytes: 0,
+            prompt: Prompt::default(),
             plain: Vec::new(),
         }
     }
@@ -263,6 +267,7 @@ impl Switchboard {
     /// Lets time pass: hands over audio, ends what is over.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.pass_time(now);
+        self.hand_over_prompt(self.now);
     }
 
     /// Time of a packet or a tick; the rest happens only now and then.
