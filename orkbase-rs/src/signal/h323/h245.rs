@@ -96,8 +96,13 @@ fn keys(per: &mut Per<'_>) -> Option<Message> {
         }
         Choice::Root(_) | Choice::Extension(..) => return None,
     };
-    let keys = text.into_iter().map(char::from).filter(|c| "0123456789*#ABCD".contains(*c));
-    Some(Message::Keys(keys.take(MAX_KEYS).collect()))
+    Some(Message::Keys(only_keys(&text)))
+}
+
+/// The keys of a telephone among these octets; whatever else stands there was not pressed.
+pub(super) fn only_keys(octets: &[u8]) -> String {
+    let keys = octets.iter().copied().map(char::from).filter(|c| "0123456789*#ABCD".contains(*c));
+    keys.take(MAX_KEYS).collect()
 }
 
 /// `NonStandardParameter` of H.245, which unlike that of H.225.0 has no room for additions.

@@ -1,5 +1,7 @@
 //! Q.931 messages as H.225.0 uses them: a call reference, a type, information elements.
 
+use super::h245::only_keys;
+
 /// Longest number and name kept, in characters.
 const MAX_TEXT: usize = 128;
 
@@ -82,7 +84,7 @@ impl<'a> Message<'a> {
         match element {
             0x08 => self.cause = value.get(1).map(|cause| cause & 0x7F),
             0x28 => self.display = text(value),
-            0x2C => self.keypad = text(value),
+            0x2C => self.keypad = only_keys(value),
             0x6C => self.calling = number(value),
             0x70 => self.called = number(value),
             0x7E => self.user = value.strip_prefix(&[5]),
@@ -129,6 +131,8 @@ mod tests {
         let cut = Message::read(&bytes[..bytes.len() - 1]).unwrap();
         assert_eq!((cut.user, &*cut.called), (None, "1002"));
         assert_eq!(Message::read(b"\x08\x01\x07\x05\x00"), None);
+        let keys = Message::read(b"\x08\x02\x00\x07\x7b\x2c\x06\xff1 x#\x00").unwrap();
+        assert_eq!((keys.kind, &*keys.keypad), (Kind::Information, "1#"));
     }
 
     proptest! {
