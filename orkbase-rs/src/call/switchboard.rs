@@ -129,6 +129,8 @@ pub struct Switchboard {
     pub(super) decoders: Arc<dyn DecoderSource>,
     /// Bytes of signalling remembered of all calls.
     pub(super) letter_bytes: usize,
+    /// Bytes of packets that came before their keys, of all streams.
+    pub(super) early_bytes: usize,
     /// Room for a decrypted payload.
     pub(super) plain: Vec<u8>,
 }
@@ -165,6 +167,7 @@ impl Switchboard {
             leg_tapes: HashMap::default(),
             decoders: Arc::new(BuiltIn),
             letter_bytes: 0,
+            early_bytes: 0,
             plain: Vec::new(),
         }
     }
