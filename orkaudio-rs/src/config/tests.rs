@@ -88,6 +88,8 @@ fn every_key_sets_its_own_field() {
         hep_key = "k"
         key_log = "/run/keys"
         tls_ports = [5061, 5071]
+        [codecs]
+        gpl = false
         [calls]
         record_all = false
         rtp_timeout_s = 1
@@ -102,6 +104,7 @@ fn every_key_sets_its_own_field() {
         unannounced_after = 8
         payload_types = ["107 = opus/48000/2"]
         g726_aal2_agents = ["Gate 1"]
+        inband_dtmf = true
         hold_messages = false
         tag_headers = ["X-Account"]
         link_headers = ["X-Unique-ID"]
@@ -138,6 +141,7 @@ fn every_key_sets_its_own_field() {
         min_duration_ms = 9
         mode = "0600"
         sync = false
+        sidecar = true
         workers = 64
         backlog_mib = 10
         [output]
@@ -234,10 +238,12 @@ fn every_key_sets_its_own_field() {
             naming: "[localparty]/[orkuid]".to_owned(),
             rate: Some(16_000),
             stereo: false,
+            inband_dtmf: true,
             conceal: false,
             min_duration_ms: 9,
             mode: 0o600,
             sync: false,
+            sidecar: true,
             workers: 64,
             backlog_mib: 10,
         },
@@ -268,6 +274,7 @@ fn every_key_sets_its_own_field() {
             timeout_s: 11,
         },
         doors: Doors { command: None, events: "[::]:1".parse().ok() },
+        gpl: false,
         log_level: "warn,orkaudio::tape=debug".to_owned(),
     };
     want.calls.parties = PartyRules {
