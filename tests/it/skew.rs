@@ -1,5 +1,7 @@
 //! Two senders whose clocks run apart: what was said at one moment stays together on the tape.
 
+#![expect(clippy::print_stdout, reason = "the figure that was measured")]
+
 use ork_tests::{generator::law::Codec, scenario::play};
 use orkbase::{
     audio::tape::{Frame as Sample, PcmSink, Scratch, TapeAudio},
@@ -83,8 +85,8 @@ impl Sender {
 fn skew(minutes: u32, ppm: [f64; 2]) -> (f64, usize) {
     let call = play("a->b INVITE pcmu; b->a 200; a->b ACK; rtp 40ms; a->b BYE").unwrap();
     let rtp = |host: u8| {
-        let frames = call.frames.iter().map(|(_, frame)| frame);
-        frames.filter(|f| f[42] == 0x80 && f[29] == host).next_back().unwrap()
+        let mut frames = call.frames.iter().map(|(_, frame)| frame);
+        frames.rfind(|f| f[42] == 0x80 && f[29] == host).unwrap()
     };
     let mut senders = [Sender::new(rtp(11), ppm[0]), Sender::new(rtp(12), ppm[1])];
     let begin = call.frames.iter().find(|(_, f)| f[42] == 0x80).unwrap().0;

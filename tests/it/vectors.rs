@@ -2,6 +2,7 @@
 //! developer, where `ORK_FIELD_CAPTURES` names a folder that has `codec-vectors` and `reference`.
 
 #![expect(clippy::cast_precision_loss, reason = "statistics of samples")]
+#![expect(clippy::print_stdout, reason = "the figures that were measured")]
 
 use ork_tests::{programs::program, skip};
 use orkaudio::codecs::{Gpl, Libraries};

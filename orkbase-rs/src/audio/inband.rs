@@ -288,7 +288,12 @@ fn goertzel(window: &[i16], weight: f32) -> (f32, f32) {
 }
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "made samples")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "made samples"
+)]
 mod tests {
     use super::*;
 

@@ -81,6 +81,7 @@ impl Switchboard {
         }
         refuse(stream, given_up);
         self.counters.srtp_unauthentic += given_up;
+        self.note_undecodable(owner);
     }
 
     /// A key fits: what has waited for it goes first.

@@ -287,7 +287,7 @@ impl Switchboard {
     }
 
     /// Begins to keep the packets of a call of which something cannot be decoded.
-    fn note_undecodable(&mut self, owner: FlowOwner) {
+    pub(super) fn note_undecodable(&mut self, owner: FlowOwner) {
         if self.settings.keep_packets != KeepPackets::Undecodable {
             return;
         }
