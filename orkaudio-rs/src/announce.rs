@@ -47,6 +47,10 @@ impl Announcer {
     /// tape that was processed, true once that is stored.
     pub fn reported(&self, report: &Report) -> bool {
         let recid = match report {
+            Report::Tagged(tag) => {
+                self.tag(tag);
+                return true;
+            }
             Report::Finished(finished) => {
                 self.finished(finished);
                 return true;
@@ -71,6 +75,20 @@ impl Announcer {
             }
         };
         self.is_stored(recid)
+    }
+
+    /// The same in a replay, whose tapes nobody waits for.
+    pub fn replayed(&self, report: &Report) {
+        match report {
+            Report::Tagged(tag) => self.tag(tag),
+            Report::Finished(finished) | Report::Processed(finished) => self.finished(finished),
+            Report::Recovered(_) => {}
+        }
+    }
+
+    fn tag(&self, tag: &AddTag) {
+        self.hub.publish(url::encode(&tag.message.fields()).into());
+        self.track.tag(tag.message.clone());
     }
 
     /// Whether `ready` is in the journal: asked after telling it, the answer comes behind it.
@@ -143,8 +161,7 @@ impl Listener for Announcer {
     }
 
     fn tagged(&mut self, tag: &AddTag) {
-        self.hub.publish(url::encode(&tag.message.fields()).into());
-        self.track.tag(tag.message.clone());
+        self.tag(tag);
     }
 
     fn closed(&mut self, tape: TapeId) {

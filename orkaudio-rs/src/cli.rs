@@ -45,7 +45,7 @@ pub enum Verb {
     /// Write WAV tapes in another format, layout or loudness; keeps what they tell of the call.
     Convert(ConvertArguments),
     /// List every codec, and whether and how it is decoded on this machine; and what can be written.
-    Codecs,
+    Codecs(Settings),
     /// Show live calls and counters of the running recorder.
     Status(StatusArguments),
 }

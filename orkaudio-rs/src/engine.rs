@@ -6,7 +6,7 @@
 use crate::live::Feeds;
 use crate::process::{Plan, Pool, Progress, Shop, Work};
 use crate::tape::{
-    finish::{self, Finish, Report},
+    finish::{self, Report, Step},
     worker::{Ending, Job, TapeCounters, TapeSettings, Worker},
 };
 use foldhash::fast::RandomState;
@@ -126,7 +126,7 @@ impl Engine {
     ) -> io::Result<Self> {
         let tape_counters = Arc::new(TapeCounters::default());
         let tapes = Arc::new(settings.tapes);
-        let (finish_in, finish_out) = sync_channel::<Finish>(FINISHING);
+        let (finish_in, finish_out) = sync_channel::<Step>(FINISHING);
         let (empty_in, empties) = sync_channel(BATCHES * 4);
         let mut threads = Vec::new();
         let mut links = Vec::new();
@@ -154,6 +154,7 @@ impl Engine {
                     plan,
                     mode: tapes.mode,
                     sync: tapes.sync,
+                    sidecars: tapes.sidecars,
                     zone: tapes.zone.clone(),
                 };
                 let (counters, told) = (Arc::clone(&counters), Arc::clone(&told));

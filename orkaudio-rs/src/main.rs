@@ -61,10 +61,11 @@ fn main() -> ExitCode {
                 done => done.map_err(Failure::new),
             }
         }
-        Verb::Codecs => {
-            let (read, written) = (orkaudio::codecs::table(), orkaudio::format::table());
+        Verb::Codecs(settings) => load(settings, Vec::new()).and_then(|config| {
+            let read = orkaudio::codecs::table(setup::gpl(&config));
+            let written = orkaudio::format::table();
             write!(io::stdout(), "{read}{written}").map_err(Failure::new)
-        }
+        }),
         Verb::Status(arguments) => match status::show(&arguments) {
             // `| head` has seen enough.
             Err(StatusError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -220,7 +221,7 @@ fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     let announcer = Announcer::new(track, EventHub::new(), Arc::new(LiveTable::new()));
     let finisher = announcer.clone();
     let done =
-        replay::run(&config, &job, Box::new(announcer), move |f| finisher.finished(f), &stop);
+        replay::run(&config, &job, Box::new(announcer), move |told| finisher.replayed(told), &stop);
     let left = reporter.stop(patience);
     done.map_err(Failure::new)?;
     if left > 0 {

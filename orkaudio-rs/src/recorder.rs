@@ -11,7 +11,11 @@ use crate::{
     live::{Feeds, LiveDoor},
     process::{self, Plan},
     report, setup,
-    tape::{packets, recover},
+    tape::{
+        packets,
+        recover::{self, Recovered},
+        sidecar::{self, Sidecars},
+    },
     track::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
     },
@@ -194,7 +198,8 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     if !config.output.copy_folder.as_os_str().is_empty() {
         process::clean(&config.output.copy_folder);
     }
-    let left = save(&config.tapes.folder, &track, plan)?;
+    let sidecars = setup::sidecars(config, config.tapes.sync);
+    let left = save(&config.tapes.folder, &track, plan, sidecars)?;
     let (command_in, commands) = sync_channel(COMMANDS);
     let shared = Arc::new(Shared {
         live: Arc::clone(&live),
@@ -249,7 +254,20 @@ fn lock(folder: &Path) -> Result<File, RunError> {
 
 /// Finishes the tapes of a killed process and reports each exactly once; gives those that are to be
 /// processed before.
-fn save(folder: &Path, track: &ReporterHandle, plan: bool) -> Result<Vec<PathBuf>, RunError> {
+fn save(
+    folder: &Path,
+    track: &ReporterHandle,
+    plan: bool,
+    sidecars: Option<Sidecars>,
+) -> Result<Vec<PathBuf>, RunError> {
+    let tell = |tape: Recovered| -> Result<(), RunError> {
+        if let Some(sidecars) = sidecars
+            && !track.is_ready(&tape.message.recid)?
+        {
+            sidecars.write(&folder.join(&tape.path), &report::recovered(&tape));
+        }
+        tell_once(track, tape.message, &tape.path)
+    };
     let (mut left, mut recids) = (Vec::new(), BTreeSet::new());
     let unreadable = |error| RunError::Io { what: "cannot look for unfinished tapes", error };
     for part in recover::packet_parts(folder).map_err(unreadable)? {
@@ -282,7 +300,7 @@ fn save(folder: &Path, track: &ReporterHandle, plan: bool) -> Result<Vec<PathBuf
         match recover::recover(folder, part) {
             Ok(Some(tape)) => {
                 tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
-                tell_once(track, tape.message, &tape.path)?;
+                tell(tape)?;
             }
             Ok(None) => {
                 tracing::info!(part = %part.display(), "removed an unfinished tape without audio");
@@ -300,7 +318,7 @@ fn save(folder: &Path, track: &ReporterHandle, plan: bool) -> Result<Vec<PathBuf
         let Some(message) = open.message else { continue };
         let path = format!("{}.wav", open.path);
         match recover::finished(folder, &path, &message) {
-            Some(tape) => tell_once(track, tape.message, &tape.path)?,
+            Some(tape) => tell(tape)?,
             None => track.discarded(&open.recid),
         }
     }
@@ -417,7 +435,7 @@ fn delete(folder: &Path, recid: &str, filename: &str, tracker: &str) {
         Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
     }
     // What lies beside it tells as much.
-    for companion in [packets::beside(&file)] {
+    for companion in [packets::beside(&file), sidecar::beside(&file)] {
         if let Err(error) = fs::remove_file(&companion)
             && error.kind() != io::ErrorKind::NotFound
         {

@@ -98,7 +98,7 @@ pub fn run(
     config: &Config,
     replay: &Replay,
     listener: Box<dyn Listener>,
-    mut done: impl FnMut(&Finished) + Send + 'static,
+    mut done: impl FnMut(&Report) + Send + 'static,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), ReplayError> {
     let mut set = CaptureSet::expand(&replay.captures)?;
@@ -119,8 +119,8 @@ pub fn run(
     };
     let report = move |report: Report| {
         // Nothing of an earlier process is taken up by a replay.
+        done(&report);
         if let Report::Finished(finished) | Report::Processed(finished) = report {
-            done(&finished);
             printer.take(&finished);
         }
         true

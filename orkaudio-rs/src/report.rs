@@ -5,6 +5,7 @@ use crate::{
     process::Progress,
     tape::{
         finish::{Finished, Outcome},
+        recover::Recovered,
         worker::TapeCounters,
     },
 };
@@ -88,6 +89,24 @@ pub fn tape(finished: &Finished) -> Value {
     object
 }
 
+/// The same of a tape that an earlier process left, as far as its file tells.
+#[must_use]
+pub fn recovered(recovered: &Recovered) -> Value {
+    let Recovered { message, duration_ms, path } = recovered;
+    let mut object = json!({
+        "orkuid": message.recid, "nativecallid": message.nativecallid,
+        "localparty": message.localparty, "remoteparty": message.remoteparty,
+        "localentrypoint": message.localentrypoint, "direction": message.direction.as_str(),
+        "start": message.timestamp, "duration_ms": duration_ms, "tags": message.tags, "file": path,
+    });
+    if let (Some(object), Some(file)) =
+        (object.as_object_mut(), message.tags.get(crate::tape::packets::TAG))
+    {
+        object.insert("raw_file".to_owned(), Value::from(file.as_str()));
+    }
+    object
+}
+
 /// Lost packets among others, 0 to 1, to four places (RFC 3611 densities).
 fn share(part: u64, whole: u64) -> f64 {
     let parts = part.saturating_mul(10_000).checked_div(whole).unwrap_or(0);
@@ -138,6 +157,7 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("tape.lost_frames", load(&tapes.lost_frames)),
         ("tape.overrun_ms", overrun_ms),
         ("tape.bytes", load(&tapes.bytes)),
+        ("dtmf.inband", load(&tapes.inband_digits)),
         ("tape.packet_bytes", load(&tapes.packet_bytes)),
         ("tape.packets_failed", load(&tapes.packets_failed)),
         ("process.done", load(&tapes.processed)),

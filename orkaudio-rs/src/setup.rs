@@ -1,8 +1,11 @@
 //! From the configuration to the engine's settings: what only the running system knows is added here.
 
 use crate::{
-    codecs::Libraries, config::Config, engine::EngineSettings, process::Plan,
-    tape::worker::TapeSettings,
+    codecs::{Gpl, Libraries},
+    config::Config,
+    engine::EngineSettings,
+    process::Plan,
+    tape::{sidecar::Sidecars, worker::TapeSettings},
 };
 use jiff::tz::TimeZone;
 use orkbase::{
@@ -58,16 +61,18 @@ pub fn engine(
     calls.naming = Naming::parse(&config.tapes.naming).unwrap_or_default();
     calls.tape_rate = config.tapes.rate;
     EngineSettings {
-        decoders: Arc::new(Libraries::default()),
+        decoders: Arc::new(Libraries { gpl: gpl(config) }),
         tapes: TapeSettings {
             root: folder,
             extension: calls.host.extension.clone(),
             channels: if config.tapes.stereo && !config.output.only_mixes() { 2 } else { 1 },
             late_ms: calls.late_ms,
             conceal: config.tapes.conceal,
+            inband_dtmf: config.tapes.inband_dtmf,
             mode: config.tapes.mode,
             min_duration_ms: config.tapes.min_duration_ms,
             sync,
+            sidecars: sidecars(config, sync),
             zone,
         },
         calls,
@@ -89,6 +94,19 @@ pub fn engine(
         feeds: Arc::default(),
         plan: Plan::of(&config.output).map(Arc::new),
     }
+}
+
+/// What is done about libraries that their builder put under the GPL.
+#[must_use]
+pub const fn gpl(config: &Config) -> Gpl {
+    if config.gpl { Gpl::Use } else { Gpl::Leave }
+}
+
+/// How what is told of tapes is written beside them, if it is.
+#[must_use]
+pub fn sidecars(config: &Config, sync: bool) -> Option<Sidecars> {
+    let mode = config.tapes.mode;
+    config.tapes.sidecar.then_some(Sidecars { mode, sync })
 }
 
 /// Raises the limit of open files as far as the system lets us: every live call has one.

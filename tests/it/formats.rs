@@ -45,6 +45,25 @@ fn probe(path: &Path) -> Option<Value> {
     Some(serde_json::from_slice(&out.stdout).unwrap())
 }
 
+/// Seconds and channels as `soxi` has them; `None` where it is missing or does not know the format.
+fn sox(path: &Path) -> Option<(f64, String)> {
+    let ask = |what: &str| {
+        let out = Command::new("soxi").arg(what).arg(path).output().ok()?;
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let text = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+        assert!(out.status.success() || said.contains("no handler"), "{}: {said}", path.display());
+        out.status.success().then_some(text)
+    };
+    let Some(seconds) = ask("-D") else {
+        skip::note(
+            "formats opened by a second program",
+            "no soxi that reads them (Debian: sox, libsox-fmt-all)",
+        );
+        return None;
+    };
+    Some((seconds.parse().unwrap(), ask("-c")?))
+}
+
 #[test]
 fn a_capture_is_decoded_to_every_format() {
     let home = tempfile::tempdir().unwrap();
@@ -85,9 +104,43 @@ fn a_capture_is_decoded_to_every_format() {
             assert!((seconds - wanted).abs() < 0.5, "{format}: {seconds}, not {wanted}");
             let told = told.to_string();
             assert!(told.contains(tape["orkuid"].as_str().unwrap()), "{told}");
+            if let Some((seconds, channels)) = sox(&folder.join(file)) {
+                assert!((seconds - wanted).abs() < 0.5, "sox, {format}: {seconds}, not {wanted}");
+                assert_eq!(channels, "2", "{format}");
+            }
         }
         assert!(recover::parts(&folder).unwrap().is_empty());
         assert!(!folder.join(".processing").exists());
+    }
+}
+
+#[test]
+fn what_is_told_of_a_tape_lies_beside_it() {
+    let home = tempfile::tempdir().unwrap();
+    let capture = text(&workspace("pcaps/mulaw.pcap"));
+    for format in ["pcm", "flac"] {
+        let folder = home.path().join(format);
+        let sidecar = ["--set", "tapes.sidecar=true"];
+        let mut arguments = vec!["decode", "--json", "--format", format];
+        arguments.extend(sidecar);
+        let place = text(&folder);
+        arguments.extend([capture.as_str(), "-o", &place]);
+        let said = String::from_utf8(orkaudio(&arguments).stdout).unwrap();
+        let lines: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let (_, tapes) = lines.split_last().unwrap();
+        assert!(!tapes.is_empty());
+        for tape in tapes {
+            let file = folder.join(tape["file"].as_str().unwrap());
+            let beside: Value =
+                serde_json::from_slice(&fs::read(file.with_extension("json")).unwrap()).unwrap();
+            assert_eq!(&beside, tape);
+            let names: Vec<PathBuf> = fs::read_dir(file.parent().unwrap())
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|e| e == "tmp" || e == "part"))
+                .collect();
+            assert!(names.is_empty(), "{names:?}");
+        }
     }
 }
 

@@ -120,6 +120,7 @@ fn recorder(home: &Path, tracker: &str, log: &str) -> Running {
     command.args(set("tapes.folder", &home.join("tapes").display().to_string()));
     command.args(set("tracker.state_folder", &home.join("state").display().to_string()));
     command.args(set("tracker.urls", tracker));
+    command.args(set("tapes.packets", "always")).args(set("tapes.sidecar", "true"));
     command.args(set("capture.filter", &format!("udp and portrange {SIP}-{}", RTP + 2 * CALLS)));
     command
         .args(set("doors.command", ""))
@@ -165,6 +166,8 @@ fn killed_in_the_middle_of_a_hundred_calls() {
     drop(first);
     phones.hang_up();
     assert_eq!(parts(&tapes), usize::from(CALLS), "killed before any tape was finished");
+    let packets = orkaudio::tape::recover::packet_parts(&tapes).unwrap();
+    assert_eq!(packets.len(), usize::from(CALLS));
 
     let second = recorder(home.path(), &url, "second.log");
     let reader = Connection::open(&database).unwrap();
@@ -184,7 +187,17 @@ fn killed_in_the_middle_of_a_hundred_calls() {
         names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(names.len(), usize::from(CALLS));
     let mut least = f64::MAX;
+    assert!(orkaudio::tape::recover::packet_parts(&tapes).unwrap().is_empty());
     for name in names {
+        let beside = orkaudio::tape::packets::beside(&tapes.join(&name));
+        let packets = fs::read(beside).unwrap();
+        let (whole, count) = orkbase::packet::pcapng::whole(&packets);
+        // Two ways, fifty a second; the last second may be missing.
+        assert!(whole == packets.len() && count > 150, "{name}: {count} packets");
+        let told = fs::read(tapes.join(&name).with_extension("json")).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(told["file"], name);
+        assert_eq!(told["raw_file"], name.replace(".wav", ".pcapng"));
         let wav = hound::WavReader::open(tapes.join(name)).unwrap();
         least = least.min(f64::from(wav.duration()) / 8000.0);
         let mut samples = wav.into_samples::<i16>();

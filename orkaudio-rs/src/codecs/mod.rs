@@ -178,10 +178,10 @@ pub struct LibraryInfo {
     pub decodes: Vec<&'static str>,
 }
 
-/// The libraries on this machine that decode something.
+/// The libraries on this machine that decode something, as far as `gpl` lets them.
 #[must_use]
-pub fn found() -> Vec<LibraryInfo> {
-    let all = Libraries::default();
+pub fn found(gpl: Gpl) -> Vec<LibraryInfo> {
+    let all = Libraries { gpl };
     [Place::AmrNarrow, Place::AmrWide, Place::Speex, Place::Av]
         .into_iter()
         .filter_map(|place| {
@@ -236,8 +236,8 @@ fn package_for(name: &str) -> &'static str {
 
 /// The text of `orkaudio codecs`: every codec, its rates, and who decodes it here.
 #[must_use]
-pub fn table() -> String {
-    let found = found();
+pub fn table(gpl: Gpl) -> String {
+    let found = found(gpl);
     let mut text = format!("{:<14}{:<22}{}\n", "codec", "RTP clock", "decoded by");
     for info in catalogue() {
         let by = match info.decoded {
@@ -259,6 +259,16 @@ pub fn table() -> String {
     }
     if let Err(Some(why)) = &Loaded::get().av {
         append(&mut text, format_args!("\nlibavcodec is not used: {why}\n"));
+    }
+    if let Ok((major, av)) = &Loaded::get().av
+        && is_gpl(&av.licence())
+    {
+        let (name, licence) = (av_soname(*major), av.licence());
+        let what = match gpl {
+            Gpl::Use => "and is used; codecs.gpl = false leaves it alone",
+            Gpl::Leave => "and is not used, as codecs.gpl = false",
+        };
+        append(&mut text, format_args!("\n{name} was built under the {licence} {what}\n"));
     }
     text
 }

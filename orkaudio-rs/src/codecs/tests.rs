@@ -241,14 +241,17 @@ fn libraries_under_the_gpl_can_be_left_alone() {
     assert!(is_gpl("GPL version 2 or later") && is_gpl("GPL version 3 or later"));
     assert!(!is_gpl("LGPL version 2.1 or later"));
     let strict = Libraries { gpl: Gpl::Leave };
-    let under_gpl = found().iter().any(|library| is_gpl(&library.licence));
+    let under_gpl = found(Gpl::Use).iter().any(|library| is_gpl(&library.licence));
     let all = Libraries::default().decoder(Codec::G729, None).is_some();
     assert_eq!(strict.decoder(Codec::G729, None).is_some(), all && !under_gpl);
+    assert!(found(Gpl::Leave).iter().all(|library| !is_gpl(&library.licence)));
+    assert_eq!(table(Gpl::Use).contains("codecs.gpl = false leaves it alone"), under_gpl);
+    assert_eq!(table(Gpl::Leave).contains("is not used, as codecs.gpl = false"), under_gpl);
 }
 
 #[test]
 fn the_table_names_everything_once() {
-    let table = table();
+    let table = table(Gpl::Use);
     for info in catalogue() {
         let named = |line: &&str| line.split_whitespace().next() == Some(info.name);
         let [line] = table.lines().filter(named).collect::<Vec<_>>()[..] else {
@@ -260,7 +263,7 @@ fn the_table_names_everything_once() {
         };
         assert!(says, "{line}");
     }
-    for library in found() {
+    for library in found(Gpl::Use) {
         assert!(!library.decodes.is_empty());
         assert!(library.path.as_ref().is_none_or(|path| path.is_absolute() && path.exists()));
     }

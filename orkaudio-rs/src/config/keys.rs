@@ -116,6 +116,7 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "calls.g726_aal2_agents" => calls.g726_aal2_agents = |value| {
         entries(value, "a part of a User-Agent header, not empty", line)
     };
+    "calls.inband_dtmf" => tapes.inband_dtmf = truth;
     "calls.hold_messages" => calls.hold_messages = truth;
     "calls.tag_headers" => calls.tag_headers = |value| entries(value, HEADER, header);
     "calls.link_headers" => calls.link_headers = |value| entries(value, HEADER, header);
@@ -173,6 +174,7 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "tapes.min_duration_ms" => tapes.min_duration_ms = |value| whole(value, 0..=3_600_000);
     "tapes.mode" => tapes.mode = mode;
     "tapes.sync" => tapes.sync = truth;
+    "tapes.sidecar" => tapes.sidecar = truth;
     "tapes.workers" => tapes.workers = |value| whole(value, 1..=64);
     "tapes.backlog_mib" => tapes.backlog_mib = |value| whole(value, 1..=65_536);
 
@@ -233,6 +235,8 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "doors.events" => doors.events = door;
     "doors.live" => doors.live = door;
     "doors.live_buffer_ms" => doors.live_buffer_ms = |value| whole(value, 20..=1_000);
+
+    "codecs.gpl" => gpl = truth;
 
     "log.level" => log_level = level;
 };

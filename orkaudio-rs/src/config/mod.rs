@@ -32,6 +32,8 @@ pub struct Config {
     pub tracker: Tracker,
     /// `[doors]`.
     pub doors: Doors,
+    /// `[codecs] gpl`: use libraries that their builder put under the GPL.
+    pub gpl: bool,
     /// `[log] level`.
     pub log_level: String,
 }
@@ -72,6 +74,8 @@ pub struct Tapes {
     pub rate: Option<u32>,
     /// Left local, right remote; otherwise both mixed to one channel.
     pub stereo: bool,
+    /// `calls.inband_dtmf`: find keys in the audio too.
+    pub inband_dtmf: bool,
     /// Make up what was lost, where it is short.
     pub conceal: bool,
     /// Shorter tapes are thrown away, in milliseconds.
@@ -80,6 +84,8 @@ pub struct Tapes {
     pub mode: u32,
     /// Force tapes to the disk before they are reported ready.
     pub sync: bool,
+    /// What is told of a tape is written beside it, as JSON.
+    pub sidecar: bool,
     /// Threads that decode and write, 1 to 64.
     pub workers: usize,
     /// Audio that may wait for a slow disk, in MiB.
@@ -137,10 +143,12 @@ impl Default for Config {
                 naming: DEFAULT_PATTERN.to_owned(),
                 rate: None,
                 stereo: true,
+                inband_dtmf: false,
                 conceal: true,
                 min_duration_ms: 0,
                 mode: 0o640,
                 sync: true,
+                sidecar: false,
                 workers: 1,
                 backlog_mib: 256,
             },
@@ -158,6 +166,7 @@ impl Default for Config {
                 live: local(59_120),
                 live_buffer_ms: 100,
             },
+            gpl: true,
             log_level: "info".to_owned(),
         }
     }

@@ -88,6 +88,8 @@ fn every_key_sets_its_own_field() {
         hep_key = "k"
         key_log = "/run/keys"
         tls_ports = [5061, 5071]
+        [codecs]
+        gpl = false
         [calls]
         record_all = false
         rtp_timeout_s = 1
@@ -102,6 +104,7 @@ fn every_key_sets_its_own_field() {
         unannounced_after = 8
         payload_types = ["107 = opus/48000/2"]
         g726_aal2_agents = ["Gate 1"]
+        inband_dtmf = true
         hold_messages = false
         tag_headers = ["X-Account"]
         link_headers = ["X-Unique-ID"]
@@ -138,6 +141,7 @@ fn every_key_sets_its_own_field() {
         min_duration_ms = 9
         mode = "0600"
         sync = false
+        sidecar = true
         workers = 64
         backlog_mib = 10
         [output]
@@ -167,6 +171,8 @@ fn every_key_sets_its_own_field() {
         [doors]
         command = ""
         events = "[::]:1"
+        live = ""
+        live_buffer_ms = 60
     "#;
     let mut want = Config {
         capture: Capture {
@@ -234,10 +240,12 @@ fn every_key_sets_its_own_field() {
             naming: "[localparty]/[orkuid]".to_owned(),
             rate: Some(16_000),
             stereo: false,
+            inband_dtmf: true,
             conceal: false,
             min_duration_ms: 9,
             mode: 0o600,
             sync: false,
+            sidecar: true,
             workers: 64,
             backlog_mib: 10,
         },
@@ -267,7 +275,13 @@ fn every_key_sets_its_own_field() {
             hostname: "h".to_owned(),
             timeout_s: 11,
         },
-        doors: Doors { command: None, events: "[::]:1".parse().ok() },
+        doors: Doors {
+            command: None,
+            events: "[::]:1".parse().ok(),
+            live: None,
+            live_buffer_ms: 60,
+        },
+        gpl: false,
         log_level: "warn,orkaudio::tape=debug".to_owned(),
     };
     want.calls.parties = PartyRules {
@@ -390,7 +404,7 @@ command = "localhost:59140"
         "23: doors.command = \"localhost:59140\" is not valid; give an IP address and a port,",
         "5: there is no setting `calls.max_cals`; did you mean calls.max_calls?",
         "9: there is no section [party]; the sections are capture, calls, parties, filters, tapes, \
-         output, tracker, doors, log",
+         output, tracker, doors, codecs, log",
     ];
     for want in want {
         let want = format!("orkaudio.toml:{want}");

@@ -138,7 +138,11 @@ impl Opus {
 fn wav_head(channels: u8) -> Vec<u8> {
     let frame_bytes = 2 * u16::from(channels);
     let mut head = Vec::with_capacity(44);
-    head.extend_from_slice(b"RIFF\xff\xff\xff\xffWAVEfmt ");
+    // The largest multiple of a frame that leaves room for the header.
+    let length = u32::MAX - 39;
+    head.extend_from_slice(b"RIFF");
+    head.extend((length + 36).to_le_bytes());
+    head.extend_from_slice(b"WAVEfmt ");
     head.extend(16_u32.to_le_bytes());
     head.extend(1_u16.to_le_bytes());
     head.extend(u16::from(channels).to_le_bytes());
@@ -146,7 +150,8 @@ fn wav_head(channels: u8) -> Vec<u8> {
     head.extend((RATE * u32::from(frame_bytes)).to_le_bytes());
     head.extend(frame_bytes.to_le_bytes());
     head.extend(16_u16.to_le_bytes());
-    head.extend_from_slice(b"data\xff\xff\xff\xff");
+    head.extend_from_slice(b"data");
+    head.extend(length.to_le_bytes());
     head
 }
 
@@ -199,7 +204,7 @@ mod tests {
         let mut pcm = vec![0i16; 960];
         let (mut loudest, mut packets) = (0, 0);
         while let Some(packet) = reader.read_packet().unwrap() {
-            let count = decoder.decode_s16(&packet.data, &mut pcm, false).unwrap();
+            let count = decoder.decode_s16(&packet.data, 960, &mut pcm).unwrap();
             loudest = pcm[..count].iter().map(|s| s.unsigned_abs()).max().unwrap().max(loudest);
             packets += 1;
         }

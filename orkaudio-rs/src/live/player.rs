@@ -128,11 +128,11 @@ mod tests {
     fn it_plays_behind_the_newest_audio_and_to_the_end() {
         let (mut ring, mut player) = (Ring::new(8_000), Player::new(8_000, 60));
         assert_eq!(first(&player.next(&ring)), Some(0), "nothing yet");
-        for n in 0..4 {
+        for n in 0i16..4 {
             ring.write(u64::from(n.unsigned_abs()) * 160, &chunk(n));
         }
         // 80 ms are there: it begins 60 ms before the end.
-        for n in 4..50 {
+        for n in 4i16..50 {
             assert_eq!(first(&player.next(&ring)), Some((n - 3) * 160));
             ring.write(u64::from(n.unsigned_abs()) * 160, &chunk(n));
         }

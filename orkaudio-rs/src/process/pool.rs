@@ -9,11 +9,15 @@ use super::{
     plan::{Plan, Step},
     spill::Spill,
 };
-use crate::tape::{
-    finish::{Finished, Outcome, Report},
-    packets,
-    recover::{self, Recovered},
-    worker::TapeCounters,
+use crate::{
+    report,
+    tape::{
+        finish::{Finished, Outcome, Report},
+        packets,
+        recover::{self, Recovered},
+        sidecar::Sidecars,
+        worker::TapeCounters,
+    },
 };
 use jiff::tz::TimeZone;
 use orkbase::message::tape::TapeMessage;
@@ -48,6 +52,8 @@ pub struct Shop {
     pub mode: u32,
     /// Bytes and names are forced to the disk before a tape is told to be ready.
     pub sync: bool,
+    /// What is told of a tape is written beside it.
+    pub sidecars: Option<Sidecars>,
     /// Calendar of names.
     pub zone: TimeZone,
 }
@@ -293,6 +299,9 @@ impl Shared {
                     if files.len() > 1 {
                         done.files = files.to_vec();
                     }
+                    if let Some(sidecars) = self.shop.sidecars {
+                        sidecars.tell(&self.shop.root, &message.filename, &done);
+                    }
                     self.tell(Report::Processed(done))
                 });
                 log(&orkuid, &end);
@@ -321,6 +330,10 @@ impl Shared {
                 let end = self.job(part, message, number, &mut |message, _| {
                     let (message, path) = (message.clone(), message.filename.clone());
                     let recovered = Recovered { message, duration_ms, path };
+                    if let Some(sidecars) = self.shop.sidecars {
+                        let tape = self.shop.root.join(&recovered.path);
+                        sidecars.write(&tape, &report::recovered(&recovered));
+                    }
                     self.tell(Report::Recovered(Box::new(recovered)))
                 });
                 log(&orkuid, &end);

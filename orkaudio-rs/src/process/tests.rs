@@ -64,6 +64,7 @@ fn process(root: &Path, output: &Output, part: PathBuf, stored: bool) -> (Told, 
         plan: Arc::new(Plan::of(output).unwrap()),
         mode: 0o640,
         sync: true,
+        sidecars: None,
         zone: jiff::tz::TimeZone::UTC,
     };
     let told = Told::default();
@@ -73,6 +74,7 @@ fn process(root: &Path, output: &Output, part: PathBuf, stored: bool) -> (Told, 
         match report {
             Report::Recovered(recovered) => heard.lock().unwrap().push(recovered.message),
             Report::Finished(finished) | Report::Processed(finished) => panic!("{finished:?}"),
+            Report::Tagged(tag) => panic!("{tag:?}"),
         }
         stored
     };

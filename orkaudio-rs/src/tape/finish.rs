@@ -11,7 +11,7 @@ use super::{
     worker::{Ending, TapeCounters, TapeSettings, relative},
 };
 use crate::process::{Pool, Work};
-use orkbase::call::output::Closing;
+use orkbase::call::output::{AddTag, Closing};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -49,6 +49,15 @@ pub struct Finish {
     pub lost_frames: u64,
     /// What its audio was like.
     pub heard: Heard,
+}
+
+/// What workers hand on.
+#[derive(Debug)]
+pub enum Step {
+    /// Something is said about a moment of an open tape.
+    Tagged(Box<AddTag>),
+    /// A tape was closed.
+    Closed(Box<Finish>),
 }
 
 /// What became of a tape.
@@ -89,6 +98,8 @@ pub struct Finished {
 /// What whoever reports is told of.
 #[derive(Debug)]
 pub enum Report {
+    /// Something is said about a moment of a tape that is not finished yet.
+    Tagged(Box<AddTag>),
     /// A tape of this process, as recorded.
     Finished(Box<Finished>),
     /// A tape of this process that was processed: what it was made of goes once this is stored.
@@ -101,7 +112,7 @@ pub enum Report {
 pub fn run(
     settings: &TapeSettings,
     counters: &Arc<TapeCounters>,
-    tapes: &Receiver<Finish>,
+    tapes: &Receiver<Step>,
     pool: Option<&Pool>,
     report: &mut dyn FnMut(Report),
 ) {
@@ -110,7 +121,14 @@ pub fn run(
         batch.extend(tapes.try_iter().take(TOGETHER - 1));
         let mut folders = BTreeSet::new();
         let mut done: Vec<(Finished, Option<PathBuf>)> = Vec::with_capacity(batch.len());
-        for finish in batch {
+        for step in batch {
+            let finish = match step {
+                Step::Tagged(tag) => {
+                    report(Report::Tagged(tag));
+                    continue;
+                }
+                Step::Closed(finish) => *finish,
+            };
             let damage =
                 finish.file.as_ref().and_then(|f| f.failed.as_ref()).map(ToString::to_string);
             let mut finished = Finished {
@@ -152,6 +170,9 @@ pub fn run(
                 }
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            if let (Some(sidecars), Outcome::Ready(path)) = (settings.sidecars, &finished.outcome) {
+                sidecars.tell(&settings.root, path, &finished);
+            }
             report(Report::Finished(Box::new(finished)));
         }
     }

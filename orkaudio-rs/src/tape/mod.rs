@@ -4,9 +4,11 @@
 //! whose bytes and whose name are on the disk; only then is it told to be ready.
 
 pub mod closed;
+pub mod ears;
 pub mod file;
 pub mod finish;
 pub mod packets;
 pub mod recover;
+pub mod sidecar;
 pub mod wav;
 pub mod worker;

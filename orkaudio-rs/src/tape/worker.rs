@@ -1,9 +1,11 @@
 //! The tape worker: one thread that owns the tapes given to it, from opening to closing.
 
 use super::{
+    ears::Ears,
     file::{ClosedTape, TapeFile},
-    finish::{Finish, Heard},
+    finish::{Finish, Heard, Step},
     packets::{self, PacketFile},
+    sidecar::Sidecars,
     wav::Layout,
 };
 use crate::{
@@ -18,7 +20,7 @@ use orkbase::{
         codec::DecoderSource,
         tape::{PcmSink, Scratch, TapeAudio},
     },
-    call::output::{Closing, Opening, PacketBlock, TapeId},
+    call::output::{AddTag, Closing, Opening, PacketBlock, TapeId},
 };
 use std::{
     collections::HashMap,
@@ -47,12 +49,16 @@ pub struct TapeSettings {
     pub late_ms: u64,
     /// Make up what was lost, where it is short.
     pub conceal: bool,
+    /// Find keys in the audio.
+    pub inband_dtmf: bool,
     /// Permissions of new files.
     pub mode: u32,
     /// Shorter tapes are thrown away, in milliseconds.
     pub min_duration_ms: u64,
     /// Bytes and names are forced to the disk before a tape is told to be ready.
     pub sync: bool,
+    /// What is told of a tape is written beside it.
+    pub sidecars: Option<Sidecars>,
     /// Calendar of the date in the file.
     pub zone: TimeZone,
 }
@@ -107,6 +113,8 @@ pub struct TapeCounters {
     pub lost_frames: AtomicU64,
     /// Bytes of audio written.
     pub bytes: AtomicU64,
+    /// Keys heard in the audio and told.
+    pub inband_digits: AtomicU64,
     /// Bytes of packets written beside tapes.
     pub packet_bytes: AtomicU64,
     /// Packets that could not be written beside their tape.
@@ -134,6 +142,8 @@ struct Tape {
     packets: Beside,
     /// What its packets are said to be.
     comment: String,
+    /// Keys in its audio.
+    ears: Option<Ears>,
 }
 
 /// Packets beside a tape.
@@ -152,7 +162,7 @@ pub struct Worker {
     decoders: Arc<dyn DecoderSource>,
     settings: Arc<TapeSettings>,
     counters: Arc<TapeCounters>,
-    finish: SyncSender<Finish>,
+    finish: SyncSender<Step>,
     empties: SyncSender<Vec<Vec<u8>>>,
     feeds: Arc<Feeds>,
 }
@@ -164,7 +174,7 @@ impl Worker {
         decoders: Arc<dyn DecoderSource>,
         settings: Arc<TapeSettings>,
         counters: Arc<TapeCounters>,
-        finish: SyncSender<Finish>,
+        finish: SyncSender<Step>,
         empties: SyncSender<Vec<Vec<u8>>>,
         feeds: Arc<Feeds>,
     ) -> Self {
@@ -184,7 +194,7 @@ impl Worker {
                         tapes.insert(opening.tape, tape);
                     }
                     Job::Audio(block) => {
-                        if let Some(Tape { audio, file, .. }) = tapes.get_mut(&block.tape) {
+                        if let Some(Tape { audio, file, ears, .. }) = tapes.get_mut(&block.tape) {
                             let mut nowhere = Nowhere;
                             let sink: &mut dyn PcmSink = match file {
                                 Ok(file) => file,
@@ -199,13 +209,24 @@ impl Worker {
                                 }
                                 None => sink,
                             };
-                            audio.handle_block(
-                                &block.news,
-                                &block.bytes,
-                                block.until,
-                                &mut scratch,
-                                sink,
-                            );
+                            let Block { news, bytes, until, .. } = &block;
+                            match ears {
+                                Some(ears) => {
+                                    ears.learn(news);
+                                    let mut sink = ears.on(sink);
+                                    audio.handle_block(
+                                        news,
+                                        bytes,
+                                        *until,
+                                        &mut scratch,
+                                        &mut sink,
+                                    );
+                                    ears.due(*until, &mut |tag| self.tag(tag));
+                                }
+                                None => {
+                                    audio.handle_block(news, bytes, *until, &mut scratch, sink);
+                                }
+                            }
                         }
                         empties.push(block.bytes);
                     }
@@ -236,8 +257,17 @@ impl Worker {
             tracing::error!(orkuid = %opening.orkuid, path = %path.display(), %error, "cannot create a tape: its audio is lost");
         }
         let Opening { orkuid, message, .. } = opening;
+        let ears = self.settings.inband_dtmf.then(|| Ears::new(opening));
         let comment = format!("recording {orkuid}, call {}", message.nativecallid);
-        Tape { audio, rate: opening.rate, file, packets: Beside::Nothing, comment }
+        Tape { audio, rate: opening.rate, file, packets: Beside::Nothing, comment, ears }
+    }
+
+    /// Tells of a key, in its turn before the tape is told of.
+    fn tag(&self, tag: AddTag) {
+        self.counters.inband_digits.fetch_add(1, Ordering::Relaxed);
+        if self.finish.send(Step::Tagged(Box::new(tag))).is_err() {
+            tracing::error!("the finishing thread is gone: a key is not told");
+        }
     }
 
     fn keep(&self, tape: &mut Tape, block: &PacketBlock) {
@@ -295,19 +325,32 @@ impl Worker {
         self.settings.root.join(format!("{path}{suffix}{}", self.settings.extension))
     }
 
-    fn close(&self, tape: Option<Tape>, ending: Ending, scratch: &mut Scratch) {
-        let Some(Tape { mut file, mut audio, rate, packets, .. }) = tape else { return };
+    fn close(&self, tape: Option<Tape>, mut ending: Ending, scratch: &mut Scratch) {
+        let Some(Tape { mut file, mut audio, rate, packets, ears, .. }) = tape else { return };
         let mut nowhere = Nowhere;
         let sink: &mut dyn PcmSink = match &mut file {
             Ok(file) => file,
             Err(_) => &mut nowhere,
         };
-        match self.feeds.get(ending.closing.tape) {
+        let feed = self.feeds.get(ending.closing.tape);
+        let mut overheard;
+        let sink: &mut dyn PcmSink = match feed.as_deref() {
             Some(feed) => {
-                audio.finish(scratch, &mut Overheard { file: sink, feed: &feed });
-                feed.close();
+                overheard = Overheard { file: sink, feed };
+                &mut overheard
             }
-            None => audio.finish(scratch, sink),
+            None => sink,
+        };
+        if let Some(mut ears) = ears {
+            audio.finish(scratch, &mut ears.on(sink));
+            let digits = &mut ending.closing.digits;
+            digits.extend(ears.finish(&mut |tag| self.tag(tag)));
+            digits.sort_by_key(|digit| digit.offset_ms);
+        } else {
+            audio.finish(scratch, sink);
+        }
+        if let Some(feed) = feed {
+            feed.close();
         }
         let heard = Heard {
             refused: audio.refused(),
@@ -343,7 +386,7 @@ impl Worker {
             Beside::Nothing | Beside::Refused => None,
         };
         let finish = Finish { file, packets, error, ending, lost_frames, heard };
-        if self.finish.send(finish).is_err() {
+        if self.finish.send(Step::Closed(Box::new(finish))).is_err() {
             tracing::error!("the finishing thread is gone: a tape keeps its .part name");
         }
     }

@@ -3,7 +3,10 @@
 //! Law: the engine only appends; whoever decodes finds each payload with its leg, its order and its
 //! place. One copy of the payload is the whole cost of a packet in the engine.
 
-use crate::call::{output::TapeId, party::Side};
+use crate::call::{
+    output::{Digit, TapeId},
+    party::Side,
+};
 
 /// Bytes before each payload: leg, flags, length, order, place.
 pub const RECORD_HEADER: usize = 16;
@@ -38,6 +41,8 @@ pub enum News {
         /// Its channel.
         side: Side,
     },
+    /// A key was pressed, as signalling or telephone events tell.
+    Digit(Digit),
     /// A codec appears on a leg.
     Codec {
         /// The leg.

@@ -4,6 +4,7 @@ pub mod block;
 pub mod codec;
 pub mod g711;
 mod holes;
+pub mod inband;
 pub mod kinds;
 pub mod leg;
 pub mod red;

@@ -434,6 +434,20 @@ mod tests {
     }
 
     #[test]
+    fn what_encrypts_a_call_has_a_name() {
+        let end: SocketAddr = ([10, 0, 0, 1], 5060).into();
+        let mut dialog = Dialog::bare(Timestamp(1), end, end);
+        assert_eq!(dialog.encryption(Role::Caller), None);
+        let sealed = Media { security: Security::Sealed("DTLS-SRTP"), ..media(4_000, 0) };
+        dialog.announce(Timestamp(1), Role::Callee, &[sealed]);
+        for role in [Role::Caller, Role::Callee] {
+            assert_eq!(dialog.encryption(role), Some("DTLS-SRTP"));
+        }
+        dialog.zrtp = true;
+        assert_eq!(dialog.encryption(Role::Caller), Some("ZRTP"));
+    }
+
+    #[test]
     fn the_newest_addresses_are_kept_and_no_more_than_the_bound() {
         let at = Timestamp(1);
         let end: SocketAddr = ([10, 0, 0, 1], 5060).into();

@@ -12,6 +12,7 @@ use super::{
     switchboard::Switchboard,
 };
 use crate::{
+    audio::block::News,
     message::tag::{AddTagMessage, DTMF_DIGIT},
     rtp::{
         dtmf::Key,
@@ -175,7 +176,9 @@ impl Switchboard {
         let arrived = press.at.millis_since(recording.begin);
         let offset_ms = tick.map_or(arrived, |tick| millis_from_ticks(tick - recording.start_tick));
         let offset_ms = offset_ms.max(earliest);
-        recording.digits.push(Digit { side, key: press.key, offset_ms });
+        let digit = Digit { side, key: press.key, offset_ms };
+        recording.digits.push(digit);
+        recording.news.push(News::Digit(digit));
         self.counters.digits += 1;
         let message = AddTagMessage {
             localparty: recording.parties.local.clone(),

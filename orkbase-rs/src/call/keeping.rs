@@ -64,8 +64,8 @@ const ALL_LETTERS: usize = 64 << 20;
 const BLOCK_BYTES: usize = 64 * 1024;
 /// Directions of signalling connections told apart in a call.
 const MAX_STREAMS: usize = 16;
-/// So many packets that no key has fitted, and the call counts as undecodable: a second.
-const UNAUTHENTIC: u64 = 50;
+/// So many packets that no key has fitted, and the call counts as undecodable: two seconds.
+const UNAUTHENTIC: u64 = 100;
 
 /// A message of signalling, as it was read: whole, and decrypted.
 #[derive(Clone, Copy, Debug)]
@@ -287,7 +287,7 @@ impl Switchboard {
     }
 
     /// Begins to keep the packets of a call of which something cannot be decoded.
-    fn note_undecodable(&mut self, owner: FlowOwner) {
+    pub(super) fn note_undecodable(&mut self, owner: FlowOwner) {
         if self.settings.keep_packets != KeepPackets::Undecodable {
             return;
         }
@@ -295,8 +295,10 @@ impl Switchboard {
             let stream = call.streams.get(usize::from(owner.stream));
             stream.is_some_and(|stream| {
                 let fits = stream.srtp.as_ref().is_some_and(|srtp| srtp.fitting().is_some());
+                let waiting = stream.early.as_ref().map_or(0, |early| early.len());
                 // A first one may have come before its key.
-                stream.meaning == Meaning::Undecodable || stream.unauthentic >= UNAUTHENTIC && !fits
+                stream.meaning == Meaning::Undecodable
+                    || stream.unauthentic + waiting >= UNAUTHENTIC && !fits
             })
         });
         if hopeless {

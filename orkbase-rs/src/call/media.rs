@@ -300,7 +300,7 @@ impl Switchboard {
 
     /// The same for SRTP: what cannot be authenticated is counted and kept from the tape.
     #[cold]
-    fn decrypt_and_place(
+    pub(super) fn decrypt_and_place(
         &mut self,
         at: Timestamp,
         owner: FlowOwner,
@@ -314,12 +314,16 @@ impl Switchboard {
         let mut plain = std::mem::take(&mut self.plain);
         if srtp.unprotect(rtp.packet, &mut plain).is_ok() {
             let rtp = RtpPacket { payload: &plain, ..*rtp };
-            self.place(at, owner, &rtp, extended, arrival);
+            let late = stream.early.is_some();
+            if late {
+                self.place_early(owner);
+            }
+            // One of those may have been of another payload type.
+            if !late || self.is_current(owner, rtp.payload_type) || self.prepare(at, owner, &rtp) {
+                self.place(at, owner, &rtp, extended, arrival);
+            }
         } else {
-            stream.unauthentic += 1;
-            stream.undecoded += 1;
-            stream.last_at = at;
-            self.counters.srtp_unauthentic += 1;
+            self.not_authentic(at, owner, rtp, extended, arrival);
         }
         self.plain = plain;
     }

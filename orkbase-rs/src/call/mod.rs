@@ -7,6 +7,7 @@ mod control;
 pub mod course;
 pub mod dialog;
 pub mod digits;
+pub mod early;
 pub mod filter;
 pub mod index;
 pub mod keeping;

@@ -1,6 +1,7 @@
 //! One RTP stream of a call: its account, its clock, what its payload types mean.
 
 use super::{
+    early::Early,
     output::{LegReport, TapeId},
     party::{Role, Side},
     redundancy::Recovered,
@@ -119,6 +120,8 @@ pub struct Stream {
     pub undecoded: u64,
     /// Decrypts what it sends, when signalling showed keys.
     pub srtp: Option<Box<Candidates>>,
+    /// Encrypted packets that came before any key fitted.
+    pub early: Option<Box<Early>>,
     /// Finds keys in its telephone events, once there are any.
     pub dtmf: Option<Box<Detector>>,
     /// Keys that could not be used: suite unknown or malformed.
@@ -167,6 +170,7 @@ impl Stream {
             late: 0,
             undecoded: 0,
             srtp: None,
+            early: None,
             dtmf: None,
             keys_refused: 0,
             unauthentic: 0,

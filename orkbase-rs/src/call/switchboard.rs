@@ -132,6 +132,8 @@ pub struct Switchboard {
     pub(super) letter_bytes: usize,
     /// Tapes that are listened to.
     pub(super) prompt: Prompt,
+    /// Bytes of packets that came before their keys, of all streams.
+    pub(super) early_bytes: usize,
     /// Room for a decrypted payload.
     pub(super) plain: Vec<u8>,
 }
@@ -169,6 +171,7 @@ impl Switchboard {
             decoders: Arc::new(BuiltIn),
             letter_bytes: 0,
             prompt: Prompt::default(),
+            early_bytes: 0,
             plain: Vec::new(),
         }
     }

@@ -149,6 +149,12 @@ impl Switchboard {
             return;
         }
         self.hand_over(slot);
+        if let Some(mut call) = self.calls.get_mut(slot as usize).and_then(Option::take) {
+            self.give_up_early(&mut call);
+            if let Some(place) = self.calls.get_mut(slot as usize) {
+                *place = Some(call);
+            }
+        }
         let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let Some(mut recording) = call.recording.take() else { return };
         let local_role = recording.parties.local_role;

@@ -106,3 +106,66 @@ fn the_keys_of_srtp_come_with_the_signalling() {
     }
     assert!(opened(&frames, "", 0).tapes.is_empty());
 }
+
+/// The frame with keys in its SDP, or sealed with the key of its sender.
+fn keyed(frame: &[u8]) -> Vec<u8> {
+    let letter = if frame[29] == 11 { b'B' } else { b'C' };
+    let payload = &frame[42..];
+    let payload =
+        if payload[0] == 0x80 { seal(letter, payload, 0) } else { with_key(payload, letter) };
+    let mut frame = [&frame[..42], &payload].concat();
+    for (at, header) in [(16, 28), (38, 8)] {
+        let length = u16::try_from(payload.len() + header).unwrap().to_be_bytes();
+        frame[at..at + 2].copy_from_slice(&length);
+    }
+    frame
+}
+
+#[test]
+fn media_that_overtakes_its_key_is_not_lost() {
+    use ork_tests::{rehearse::rehearse, scenario::play};
+    use orkbase::call::settings::Settings;
+    let call = play(
+        "a->b INVITE pcmu; b->a 200; a->b ACK; rtp 1s; dtmf b->a 5; rtp 2s; a->b BYE; b->a 200",
+    )
+    .unwrap();
+    let want = rehearse(&call.frames, Settings::default());
+    let tags = |got: &ork_tests::rehearse::Rehearsal| format!("{:?}", got.tags);
+    let first = call.frames.iter().position(|(_, frame)| frame[42] == 0x80).unwrap();
+    let answer = call.frames.iter().position(|(_, f)| f[42..].starts_with(b"SIP/2.0 200")).unwrap();
+    let turned = |frames: &[(u64, Vec<u8>)]| {
+        // One that tells of turning over must not be in it.
+        let sequences = frames.iter().filter(|(_, f)| f[42] == 0x80);
+        assert!(sequences.clone().all(|(_, f)| f[44] < 0xff) && sequences.count() > 300);
+    };
+    turned(&call.frames);
+    for late_ms in [0u64, 200, 460, 2_000] {
+        let mut frames: Frames = call.frames.iter().map(|(at, f)| (*at, keyed(f))).collect();
+        frames[answer].0 = frames[answer].0.max(frames[first].0 + late_ms * 1_000_000);
+        frames.sort_by_key(|(at, _)| *at);
+        let got = rehearse(&frames, Settings::default());
+        let closing = got.only().closing.as_ref().unwrap();
+        for leg in &closing.legs {
+            assert_eq!((leg.undecoded, leg.unauthentic, leg.lost), (0, 0, 0), "{late_ms}: {leg:?}");
+        }
+        assert!(got.only().samples == want.only().samples, "{late_ms}");
+        assert_eq!(tags(&got).matches("dtmfdigit").count(), 1, "{late_ms}");
+        assert_eq!(got.counters.calls.srtp_unauthentic, 0);
+        assert!(!closing.message.tags.contains_key("undecodable"));
+    }
+    // Without the answer they have waited in vain, and every one is counted.
+    let mut frames: Frames = call.frames.iter().map(|(at, f)| (*at, keyed(f))).collect();
+    frames.remove(answer);
+    let got = rehearse(&frames, Settings::default());
+    let closing = got.only().closing.as_ref().unwrap();
+    let callee: Vec<_> =
+        closing.legs.iter().filter(|leg| leg.source.ip().to_string().ends_with(".12")).collect();
+    let unauthentic: u64 = callee.iter().map(|leg| leg.unauthentic).sum();
+    let packets: u64 = callee.iter().map(|leg| leg.packets).sum();
+    assert!(packets > 150 && unauthentic == packets, "{unauthentic} of {packets}");
+    assert_eq!(got.counters.calls.srtp_unauthentic, packets);
+    assert_eq!(closing.message.tags["undecodable"], "SRTP");
+    assert!(!got.only().packets.is_empty(), "its packets are kept");
+    let text = got.only().packets.windows(8).any(|bytes| bytes == b"BBBBBBBB");
+    assert!(!text, "and its keys are not");
+}

@@ -204,6 +204,8 @@ impl TapeAudio {
                     self.legs.push(leg);
                 }
             }
+            // Heard of elsewhere; it makes no sound of its own.
+            News::Digit(_) => {}
             News::Codec { leg, slot, name, .. } => {
                 let Some(leg) = self.legs.get_mut(usize::from(*leg)) else { return };
                 let is = |law: &str| self.rate == 8000 && name.eq_ignore_ascii_case(law);
