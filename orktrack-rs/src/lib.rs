@@ -6,13 +6,18 @@
 
 pub mod config;
 pub mod counters;
+mod fleet;
 mod http;
+pub mod import;
 pub mod ledger;
 pub mod list;
 #[cfg(test)]
 mod sample;
+pub mod secret;
 pub mod store;
 pub mod when;
+
+pub use http::ReloadLog;
 
 use config::Config;
 use counters::Counters;
@@ -62,6 +67,14 @@ pub struct Tracker {
 /// # Errors
 /// See [`StartError`]; nothing is left running then.
 pub fn start(config: &Config) -> Result<Tracker, StartError> {
+    start_with(config, None)
+}
+
+/// The same, with a way to tell the log of new settings (`reloadloggingconfig`).
+///
+/// # Errors
+/// See [`StartError`]; nothing is left running then.
+pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker, StartError> {
     let listen = |cause| StartError::Listen { address: config.listen, cause };
     let listener = TcpListener::bind(config.listen).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
@@ -73,14 +86,21 @@ pub fn start(config: &Config) -> Result<Tracker, StartError> {
         .build()
         .map_err(StartError::Server)?;
     let (stop, stopped) = watch::channel(false);
-    let desk = http::Desk::new(store, config.database.clone(), counters.clone());
+    let fleet = fleet::Fleet { patience: config.fleet_timeout, stream_port: config.stream_port };
+    let (pulse_store, pulse_fleet) = (store.clone(), fleet.clone());
+    let (heartbeat, lost_after) = (config.heartbeat, config.lost_after);
+    let desk =
+        http::Desk { store, config: config.clone(), fleet, counters: counters.clone(), reload };
     let max_connections = config.max_connections;
     let server = thread::Builder::new().name("orktrack-http".to_owned()).spawn(move || {
         runtime.block_on(async {
+            let pulse = fleet::watch(pulse_store, pulse_fleet, heartbeat, lost_after);
+            let pulse = tokio::spawn(pulse);
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => http::serve(listener, desk, max_connections, stopped).await,
                 Err(error) => tracing::error!("cannot serve: {error}"),
             }
+            pulse.abort();
         });
     });
     let server = server.map_err(StartError::Server)?;

@@ -176,9 +176,9 @@ fn show(arguments: List) -> Result<(), Failure> {
         until: arguments.until,
         party: arguments.party,
         limit: Some(arguments.limit),
-        cursor: None,
+        ..Query::default()
     };
-    let page = Reader::open(&database).and_then(|reader| reader.recordings(&query));
+    let page = Reader::open(&database).and_then(|mut reader| reader.recordings(&query));
     let page = page.map_err(|error| {
         Failure(format!("{error}; is this the tracker's file? give --database FILE"), 1)
     })?;

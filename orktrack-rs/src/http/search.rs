@@ -2,7 +2,7 @@
 
 use super::{Desk, Reply, json};
 use crate::{
-    store::{Cursor, Page, Query, ReadError, Reader},
+    store::{Cursor, NotStored, Page, Query, recorders, search},
     when,
 };
 use hyper::{Request, StatusCode, body::Incoming};
@@ -28,7 +28,7 @@ pub(super) async fn recordings(desk: &Desk, request: &Request<Incoming>) -> Repl
         Ok(query) => query,
         Err(error) => return json(StatusCode::BAD_REQUEST, &json!({ "error": error })),
     };
-    match look(desk, move |reader| reader.recordings(&query)).await {
+    match desk.store.read(move |session| search::page(session, &query)).await {
         Ok(Page { recordings, next }) => {
             let next = next.map(|next| next.to_string());
             json(StatusCode::OK, &json!({ "recordings": recordings, "next": next }))
@@ -39,7 +39,7 @@ pub(super) async fn recordings(desk: &Desk, request: &Request<Incoming>) -> Repl
 
 /// `GET /healthz`: 200 if the database could be written the last time and can be read now.
 pub(super) async fn health(desk: &Desk) -> Reply {
-    let recorders = look(desk, Reader::recorders).await;
+    let recorders = desk.store.read(recorders::count).await.map_err(|error| error.to_string());
     let failing = desk.counters.store_failing() || recorders.is_err();
     let status = if failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let counters: serde_json::Map<_, _> =
@@ -54,25 +54,9 @@ pub(super) async fn health(desk: &Desk) -> Reply {
     json(status, &health)
 }
 
-fn unavailable(error: &str) -> Reply {
+fn unavailable(error: &NotStored) -> Reply {
     tracing::warn!("a search failed: {error}");
-    json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }))
-}
-
-/// Looks into the database on a thread of its own; only so many at a time.
-async fn look<T: Send + 'static>(
-    desk: &Desk,
-    work: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
-) -> Result<T, String> {
-    let permit = desk.searches.acquire().await.map_err(|error| error.to_string())?;
-    let database = desk.database.clone();
-    let looked = tokio::task::spawn_blocking(move || {
-        let reader = Reader::open(&database)?;
-        work(&reader)
-    });
-    let looked = looked.await.map_err(|error| error.to_string())?;
-    drop(permit);
-    looked.map_err(|error| error.to_string())
+    json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error.to_string() }))
 }
 
 fn read(query: &str, now: Timestamp, zone: &TimeZone) -> Result<Query, String> {
@@ -93,6 +77,7 @@ fn read(query: &str, now: Timestamp, zone: &TimeZone) -> Result<Query, String> {
         party: asked.party.filter(|party| !party.is_empty()),
         limit: asked.limit,
         cursor,
+        ..Query::default()
     })
 }
 

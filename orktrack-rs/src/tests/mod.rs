@@ -1,11 +1,14 @@
 //! The tracker from outside: bytes in, bytes out, over a real socket.
 
+mod commands;
+mod fleet;
+
 use crate::{
     Tracker,
     config::Config,
     sample::{INIT, READY, START, STOP},
     start,
-    store::{Query, Reader, Recording},
+    store::{Query, Reader, Recording, recorders},
 };
 use std::{
     fs,
@@ -78,6 +81,12 @@ impl Bench {
         self.get(&format!("/orktrack/command?{query}"))
     }
 
+    /// What the database says, through its own door.
+    fn sql<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
+        let database = rusqlite::Connection::open(&self.database).unwrap();
+        database.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
     fn recordings(&self) -> Vec<Recording> {
         Reader::open(&self.database).unwrap().recordings(&Query::default()).unwrap().recordings
     }
@@ -102,7 +111,7 @@ fn an_original_recorder_is_answered_as_it_expects() {
     assert_eq!((one.recid.as_str(), one.duration), ("20261121_021704_EZIP", 2));
     assert_eq!((one.started, one.stopped), (1_795_227_424, Some(1_795_227_426)));
     assert_eq!(one.filename, "2026/11/21/02/20261121_021704_EZIP.wav");
-    assert_eq!(Reader::open(&bench.database).unwrap().recorders().unwrap(), 1);
+    assert_eq!(Reader::open(&bench.database).unwrap().read(recorders::count).unwrap(), 1);
 }
 
 #[test]
@@ -200,7 +209,7 @@ fn what_cannot_be_understood_is_refused_with_a_reason() {
     let bench = Bench::new();
     for (query, comment) in [
         ("foo=bar", "no%scommand:%sgive%sone%sof%scmd,%sclass,%stype"),
-        ("cmd=livestatus", "command%snot%sknown:%slivestatus"),
+        ("cmd=livestat", "command%snot%sknown:%slivestat"),
         ("type=tape&recid=&stage=start", "parameter%smissing:%srecid"),
         ("type=tape&recid=a&stage=no&timestamp=1", "invalid%svalue%sfor%sstage:%sno"),
         ("type=init&name=x", "parameter%smissing:%shostname"),
@@ -312,7 +321,7 @@ fn stopping_finishes_what_is_under_way() {
     assert!(running && TcpStream::connect(address).is_err());
     let wal = database.with_extension("db-wal");
     assert!(!wal.exists(), "the database was closed in order");
-    assert_eq!(Reader::open(&database).unwrap().recorders().unwrap(), 0);
+    assert_eq!(Reader::open(&database).unwrap().read(recorders::count).unwrap(), 1);
 }
 
 #[test]
