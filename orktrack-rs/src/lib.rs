@@ -4,17 +4,21 @@
 //! recorder's message is answered with success only once it is on the disk. One thread serves HTTP,
 //! one writes; they end in that order.
 
+mod access;
 pub mod config;
 pub mod counters;
+pub mod files;
 mod fleet;
 mod http;
 pub mod import;
 pub mod ledger;
 pub mod list;
+pub mod peaks;
 #[cfg(test)]
 mod sample;
 pub mod secret;
 pub mod store;
+mod sweep;
 pub mod when;
 
 pub use http::ReloadLog;
@@ -88,19 +92,29 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
     let (stop, stopped) = watch::channel(false);
     let fleet = fleet::Fleet { patience: config.fleet_timeout, stream_port: config.stream_port };
     let (pulse_store, pulse_fleet) = (store.clone(), fleet.clone());
+    let (sweep_store, roots) = (store.clone(), config.audio_roots.clone());
     let (heartbeat, lost_after) = (config.heartbeat, config.lost_after);
-    let desk =
-        http::Desk { store, config: config.clone(), fleet, counters: counters.clone(), reload };
+    let desk = http::Desk {
+        store,
+        config: config.clone(),
+        fleet,
+        counters: counters.clone(),
+        limiter: http::api::Limiter::default(),
+        reload,
+    };
     let max_connections = config.max_connections;
     let server = thread::Builder::new().name("orktrack-http".to_owned()).spawn(move || {
         runtime.block_on(async {
+            access::offer_setup(&pulse_store).await;
             let pulse = fleet::watch(pulse_store, pulse_fleet, heartbeat, lost_after);
             let pulse = tokio::spawn(pulse);
+            let sweep = tokio::spawn(sweep::watch(sweep_store, roots));
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => http::serve(listener, desk, max_connections, stopped).await,
                 Err(error) => tracing::error!("cannot serve: {error}"),
             }
             pulse.abort();
+            sweep.abort();
         });
     });
     let server = server.map_err(StartError::Server)?;

@@ -1,15 +1,19 @@
 //! The HTTP server: bounded connections, heads, bodies and times; what is asked goes to `command`
-//! (the Oreka API) or `search` (ours).
+//! (the Oreka API) or `api` (ours).
 
+pub(crate) mod api;
 mod command;
-mod search;
 
 use crate::{
     config::Config,
     counters::Counters,
     fleet::Fleet,
-    store::{Store, accounts::Account},
+    store::{
+        Store,
+        accounts::{Account, Role},
+    },
 };
+use api::Limiter;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{
@@ -62,6 +66,8 @@ pub(crate) struct Desk {
     pub(crate) fleet: Fleet,
     /// What is counted.
     pub(crate) counters: Arc<Counters>,
+    /// Keeps guessing of passwords slow.
+    pub(crate) limiter: Limiter,
     /// How the log is told of new settings.
     pub(crate) reload: Option<ReloadLog>,
 }
@@ -200,9 +206,9 @@ async fn answer(desk: &Desk, peer: IpAddr, request: Request<Incoming>) -> Reply 
     let method = request.method().clone();
     let reading = method == Method::GET || method == Method::HEAD;
     let reply = match path {
-        "/api/v1/recordings" if reading => search::recordings(desk, &request).await,
-        "/healthz" if reading => search::health(desk).await,
-        "/api/v1/recordings" | "/healthz" => not_allowed("GET"),
+        "/healthz" if reading => api::health(desk).await,
+        "/healthz" => not_allowed("GET"),
+        _ if path.starts_with("/api/") => api::answer(desk, peer, request).await,
         // The original is `/orktrack/command`; people configure all kinds of prefixes.
         _ if path.ends_with("/command") => match method {
             Method::GET | Method::POST => command_reply(desk, peer, request).await,
@@ -217,14 +223,20 @@ async fn answer(desk: &Desk, peer: IpAddr, request: Request<Incoming>) -> Reply 
 }
 
 async fn command_reply(desk: &Desk, peer: IpAddr, request: Request<Incoming>) -> Reply {
-    let caller = Caller { address: peer, account: None };
-    if !desk.config.networks.iter().any(|network| network.contains(&peer)) {
-        tracing::warn!(%peer, "refused a command: not from commands.networks");
+    let account = match api::identify(desk, request.headers(), true).await {
+        Ok(account) => account,
+        Err(reply) => return reply,
+    };
+    let commanding = |account: &Account| matches!(account.role, Role::Admin | Role::Api);
+    let near = desk.config.networks.iter().any(|network| network.contains(&peer));
+    if !near && !account.as_ref().is_some_and(commanding) {
+        tracing::warn!(%peer, "refused a command: not from commands.networks, no token");
         return text(
             StatusCode::FORBIDDEN,
-            "commands are taken from the networks of commands.networks only\n",
+            "commands are taken from the networks of commands.networks, or with an API token\n",
         );
     }
+    let caller = Caller { address: peer, account };
     let (head, body) = request.into_parts();
     let body = match timeout(PATIENCE, Limited::new(body, BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),

@@ -37,14 +37,24 @@ pub fn all(session: &mut dyn Session) -> Result<Vec<Group>, DbError> {
 /// # Errors
 /// See [`DbError`].
 pub fn put(session: &mut dyn Session, name: &str, kind: &str, now: u64) -> Result<i64, DbError> {
-    session.change(
-        "INSERT INTO orkgroup (name, kind, created) VALUES (?1, ?2, ?3)
-         ON CONFLICT (name, kind) DO NOTHING",
-        args![name, kind, now],
-    )?;
-    let id: Option<i64> = session
+    let known = session
         .value("SELECT id FROM orkgroup WHERE name = ?1 AND kind = ?2", args![name, kind])?;
-    id.ok_or_else(|| DbError::Strange("a group went away".to_owned()))
+    let id = match known {
+        Some(id) => Some(id),
+        None => session.value(
+            "INSERT INTO orkgroup (name, kind, created) VALUES (?1, ?2, ?3) RETURNING id",
+            args![name, kind, now],
+        )?,
+    };
+    id.ok_or_else(|| DbError::Strange("a row without a number".to_owned()))
+}
+
+/// The group of a name; of two, the regular one.
+///
+/// # Errors
+/// See [`DbError`].
+pub fn find(session: &mut dyn Session, name: &str) -> Result<Option<i64>, DbError> {
+    session.value("SELECT id FROM orkgroup WHERE name = ?1 ORDER BY kind LIMIT 1", args![name])
 }
 
 /// The kinds of groups there are of this name; more than one is what the API calls duplicates.

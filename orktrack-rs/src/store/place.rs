@@ -73,7 +73,7 @@ impl Place {
     }
 
     #[cfg(test)]
-    pub(super) fn open_scratch(&self) -> Box<dyn Session> {
+    pub(crate) fn open_scratch(&self) -> Box<dyn Session> {
         // SQLite wants a file that can be looked at; an unlinked one goes with its connection.
         let home = tempfile::tempdir().unwrap();
         let session = Self::File(home.path().join("scratch.db")).open_writing().unwrap();

@@ -236,11 +236,17 @@ fn number(text: &str) -> String {
 fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Value>), DbError> {
     let leads = leads(session, query)?;
     let mut rest = Parts::default();
-    for (place, words) in leads.iter().enumerate().skip(1) {
-        debug_assert!(place > 0, "the first lead leads");
+    for words in leads.iter().skip(1) {
         has_word(&mut rest, words);
     }
-    let (since, until) = (query.since.unwrap_or(0), query.until.unwrap_or(i64::MAX));
+    let span = |parts: &mut Parts, row: &str| {
+        if let Some(since) = query.since {
+            parts.and(&format!("{row}.started >= ?"), [since.into()]);
+        }
+        if let Some(until) = query.until {
+            parts.and(&format!("{row}.started < ?"), [until.into()]);
+        }
+    };
     if let Some(direction) = &query.direction {
         rest.and("t.direction = ?", [direction.as_str().into()]);
     }
@@ -264,7 +270,7 @@ fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Va
     let by_begin = column == "started";
     let Some(words) = leads.first() else {
         let mut parts = Parts::default();
-        parts.and("t.started >= ? AND t.started < ?", [since.into(), until.into()]);
+        span(&mut parts, "t");
         if let Some(cursor) = query.cursor {
             let place = [cursor.value.into(), cursor.id.into()];
             parts.and(&format!("(t.{column}, t.id) {beyond} (?, ?)"), place);
@@ -283,7 +289,7 @@ fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Va
     for word in words {
         let mut parts = Parts::default();
         parts.and("k.word = ?", [word.as_str().into()]);
-        parts.and("k.started >= ? AND k.started < ?", [since.into(), until.into()]);
+        span(&mut parts, "k");
         if let Some(cursor) = query.cursor {
             let key = if by_begin { "(k.started, k.tape)" } else { "(t.duration, t.id)" };
             let place = [cursor.value.into(), cursor.id.into()];
