@@ -5,6 +5,7 @@
 //! one writes; they end in that order.
 
 mod access;
+pub mod check;
 pub mod config;
 pub mod counters;
 pub mod files;
@@ -118,7 +119,7 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
         });
     });
     let server = server.map_err(StartError::Server)?;
-    tracing::info!(%address, database = %config.database.display(), "tracker ready");
+    tracing::info!(%address, database = %store::Place::of(&config.database).shown(), "tracker ready");
     Ok(Tracker { address, counters, stop, threads: vec![server, writer] })
 }
 

@@ -191,11 +191,11 @@ fn set(config: &mut Config, key: &str, value: &Value) -> Result<(), String> {
             config.strict = value.bool().ok_or_else(|| wrong("true or false"))?;
         }
         "fleet.heartbeat_s" => {
-            config.heartbeat = seconds(value, 1, 3600).ok_or_else(|| wrong("1 to 3600 seconds"))?
+            config.heartbeat = seconds(value, 1, 3600).ok_or_else(|| wrong("1 to 3600 seconds"))?;
         }
         "fleet.lost_after_s" => {
             config.lost_after =
-                seconds(value, 2, 86_400).ok_or_else(|| wrong("2 to 86400 seconds"))?
+                seconds(value, 2, 86_400).ok_or_else(|| wrong("2 to 86400 seconds"))?;
         }
         "fleet.timeout_ms" => {
             let number = value.number().filter(|number| (100..=60_000).contains(number));

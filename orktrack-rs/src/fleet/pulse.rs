@@ -57,7 +57,7 @@ async fn look(store: &Store, fleet: &Fleet, recorder: &Recorder, lost_after: Dur
     match noted {
         Ok(0) => {}
         Ok(calls) => {
-            tracing::warn!(hostname, calls, "recorder lost; its live calls are interrupted")
+            tracing::warn!(hostname, calls, "recorder lost; its live calls are interrupted");
         }
         Err(error) => tracing::warn!(hostname, "heartbeat not noted: {error}"),
     }

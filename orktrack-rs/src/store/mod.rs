@@ -12,6 +12,7 @@ pub mod groups;
 pub mod live;
 pub mod metadata;
 mod place;
+mod postgres;
 pub mod programs;
 mod readers;
 pub mod recorders;
@@ -31,11 +32,11 @@ pub use place::{OpenError, Place, ReadError, Reader, once};
 pub use search::{
     Cursor, DEFAULT_LIMIT, MAX_LIMIT, Moment, Owner, Page, Query, Recording, Scope, Sort,
 };
+pub use session::{DbError, Session, SessionExt};
 pub use upgrade::UpgradeError;
 
 use crate::counters::Counters;
 use orkbase::message::init::InitMessage;
-use session::{DbError, Session};
 use std::{io, path::Path, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot};
 
@@ -207,7 +208,7 @@ async fn send<T: Send + 'static>(
 /// A database in memory for the tests of this module.
 #[cfg(test)]
 pub(crate) fn scratch() -> Box<dyn Session> {
-    Place::of(Path::new(":memory:")).open_scratch()
+    Place::open_scratch()
 }
 
 /// Adds the path to an I/O error, for the one line the operator sees.

@@ -1,6 +1,7 @@
 //! Where the database is, and how it is opened.
 
 use super::{
+    postgres::Postgres,
     search::{self, Page, Query},
     session::{DbError, Session},
     sqlite::Sqlite,
@@ -16,6 +17,8 @@ use std::{
 pub enum Place {
     /// An `SQLite` file.
     File(PathBuf),
+    /// A PostgreSQL server: the URL, password and all.
+    Server(String),
 }
 
 /// Why the database cannot be opened for writing.
@@ -46,7 +49,12 @@ impl Place {
     /// Reads the setting `database`.
     #[must_use]
     pub fn of(database: &Path) -> Self {
-        Self::File(database.to_owned())
+        match database.to_str() {
+            Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                Self::Server(url.to_owned())
+            }
+            _ => Self::File(database.to_owned()),
+        }
     }
 
     /// For people: without a password.
@@ -54,6 +62,12 @@ impl Place {
     pub fn shown(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
+            // What stands behind the last `@` has no password in it, unless as a parameter.
+            Self::Server(url) => {
+                let end = url.rsplit_once('@').map_or(url.as_str(), |(_, end)| end);
+                let end = end.split('?').next().unwrap_or_default();
+                format!("postgres://{}", end.trim_start_matches("postgres://"))
+            }
         }
     }
 
@@ -61,6 +75,7 @@ impl Place {
     pub(super) fn open_writing(&self) -> Result<Box<dyn Session>, OpenError> {
         let opened: Result<Box<dyn Session>, UpgradeError> = match self {
             Self::File(path) => Sqlite::open(path).map(|open| Box::new(open) as Box<dyn Session>),
+            Self::Server(url) => Postgres::open(url).map(|open| Box::new(open) as Box<dyn Session>),
         };
         opened.map_err(|cause| OpenError::Open { place: self.shown(), cause })
     }
@@ -69,18 +84,22 @@ impl Place {
     pub(super) fn open_reading(&self) -> Result<Box<dyn Session>, DbError> {
         match self {
             Self::File(path) => Ok(Box::new(Sqlite::open_reading(path)?)),
+            Self::Server(url) => Ok(Box::new(Postgres::open_reading(url)?)),
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn open_scratch(&self) -> Box<dyn Session> {
+    pub(crate) fn open_for_tests(&self) -> Box<dyn Session> {
+        self.open_writing().unwrap()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn open_scratch() -> Box<dyn Session> {
         // SQLite wants a file that can be looked at; an unlinked one goes with its connection.
         let home = tempfile::tempdir().unwrap();
         let session = Self::File(home.path().join("scratch.db")).open_writing().unwrap();
         drop(home);
-        match self {
-            Self::File(_) => session,
-        }
+        session
     }
 }
 

@@ -166,7 +166,8 @@ impl Words {
 
 /// The key of one kind of fact, cut where it is too long.
 pub(super) fn key(kind: &str, text: &str) -> String {
-    let end = text.floor_char_boundary(MAX_WORD.min(text.len()));
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = end.take_while(|end| *end <= MAX_WORD).last().unwrap_or(0);
     format!("{kind}:{}", text.get(..end).unwrap_or_default())
 }
 

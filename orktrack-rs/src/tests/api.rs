@@ -40,7 +40,7 @@ fn with_range(bench: &Bench, token: &str, range: &str) -> Answer {
 }
 
 #[test]
-fn sound_whole_in_parts_and_its_shape() {
+pub(super) fn sound_whole_in_parts_and_its_shape() {
     let (bench, _home, file, token) = with_sound();
     // The head of a WAV has no bytes that are not text here, but the sound has.
     let part = with_range(&bench, &token, "bytes=0-3");
@@ -65,7 +65,7 @@ fn sound_whole_in_parts_and_its_shape() {
 }
 
 #[test]
-fn what_a_recorder_calls_its_file_leads_nowhere_else() {
+pub(super) fn what_a_recorder_calls_its_file_leads_nowhere_else() {
     let (bench, home, _file, token) = with_sound();
     fs::write(home.path().parent().unwrap().join("ork-secret-of-test"), "x").unwrap();
     for (n, name) in ["..%2Fork-secret-of-test", "%2Fetc%2Fpasswd", "2026%2F..%2F..%2Fetc"]
@@ -88,7 +88,7 @@ fn what_a_recorder_calls_its_file_leads_nowhere_else() {
 }
 
 #[test]
-fn what_is_held_is_not_deleted() {
+pub(super) fn what_is_held_is_not_deleted() {
     let (bench, _home, file, token) = with_sound();
     let ask = |method: &str, rest: &str, body: &str| {
         bench.ask(&token, method, &format!("/api/v1/recordings/1{rest}"), body).status().to_owned()
@@ -105,16 +105,12 @@ fn what_is_held_is_not_deleted() {
     let id = bench.sql::<i64>("SELECT id FROM tape");
     let status = bench.ask(&token, "DELETE", &format!("/api/v1/recordings/{id}"), "");
     assert_eq!(status.status(), "409");
-    let deeds =
-        bench.sql::<String>("SELECT group_concat(action || ' ' || result, '; ') FROM audit");
-    assert!(
-        deeds.ends_with("hold 200; delete 409; release 200; delete 200; delete 409"),
-        "{deeds}"
-    );
+    let deeds = bench.sql::<String>("SELECT group_concat(action || ' ' || result) FROM audit");
+    assert!(deeds.ends_with("hold 200,delete 409,release 200,delete 200,delete 409"), "{deeds}");
 }
 
 #[test]
-fn tags_people_and_rules() {
+pub(super) fn tags_people_and_rules() {
     let (bench, _home, _file, token) = with_sound();
     let post = |path: &str, body: &str| bench.ask(&token, "POST", &format!("/api/v1/{path}"), body);
     let tagged = post("recordings/1/tags", r#"{"type":"Case","text":"7","offset_ms":500}"#);
@@ -154,7 +150,7 @@ fn tags_people_and_rules() {
 }
 
 #[test]
-fn a_table_for_other_programs() {
+pub(super) fn a_table_for_other_programs() {
     let (bench, _home, _file, token) = with_sound();
     for n in 0..3 {
         bench.tell(&START.replace("EZIP&", &format!("EZI{n}&")));

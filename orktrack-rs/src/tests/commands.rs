@@ -22,14 +22,13 @@ fn staffed() -> Bench {
     let bench = Bench::new();
     let added = bench.tell("cmd=adduser&firstname=John&lastname=Doe&loginstring=5001");
     assert_eq!(added.body, USER);
-    let database = rusqlite::Connection::open(&bench.database).unwrap();
     let sql = "INSERT INTO workstation (hostname, device) VALUES ('HomePC', '')";
-    database.execute(sql, []).unwrap();
+    bench.change(sql);
     bench
 }
 
 #[test]
-fn the_three_published_tape_messages() {
+pub(super) fn the_three_published_tape_messages() {
     let bench = Bench::new();
     let tape = |stage: &str, more: &str| {
         format!(
@@ -59,7 +58,7 @@ fn the_three_published_tape_messages() {
 }
 
 #[test]
-fn metadata_says_whose_call_it_was() {
+pub(super) fn metadata_says_whose_call_it_was() {
     let bench = staffed();
     let told = "captureport=EZIP&timestamp=1795227423&duration=4&localparty=77\
                 &loginstring=5001&service=orkaudio";
@@ -74,18 +73,17 @@ fn metadata_says_whose_call_it_was() {
     let segment = "SELECT side || ' ' || orkuser || ' ' || loginstring FROM segment";
     assert_eq!(bench.sql::<String>(segment), "cti 1 5001");
 
-    let database = rusqlite::Connection::open(&bench.database).unwrap();
-    database.execute("DELETE FROM segment", []).unwrap();
+    bench.change("DELETE FROM segment");
     assert_eq!(bench.tell("cmd=evalmetadata&ids=1,2,87&startid=1").body, DONE);
     assert_eq!(bench.sql::<String>(segment), "cti 1 5001");
-    database.execute("DELETE FROM segment", []).unwrap();
+    bench.change("DELETE FROM segment");
     assert_eq!(bench.tell("cmd=evalmetadata&ids=&starttime=1795227000").body, DONE);
     assert_eq!(bench.sql::<String>(segment), "cti 1 5001");
     assert_eq!(bench.tell("cmd=evalmetadata&ids=x").body, failed("invalid%svalue%sfor%sids:%sx"));
 }
 
 #[test]
-fn live_status_of_the_busy_and_the_idle() {
+pub(super) fn live_status_of_the_busy_and_the_idle() {
     let bench = staffed();
     bench.tell("cmd=adduser&loginstring=100000&groupname=Sales");
     let idle = bench.tell("cmd=livestatus&users=1,2");
@@ -116,7 +114,7 @@ fn live_status_of_the_busy_and_the_idle() {
 }
 
 #[test]
-fn query_user() {
+pub(super) fn query_user() {
     let bench = staffed();
     let answer = |wanted: bool, active: bool| {
         format!(
@@ -132,7 +130,7 @@ fn query_user() {
 }
 
 #[test]
-fn add_user_writes_only_what_is_given() {
+pub(super) fn add_user_writes_only_what_is_given() {
     let bench = staffed();
     let user = "SELECT firstname || '|' || lastname || '|' || email || '|' || recordable || '|'
         || external FROM orkuser WHERE id = 1";
@@ -145,10 +143,10 @@ fn add_user_writes_only_what_is_given() {
     // An unknown security group is skipped, a known one replaces the one before.
     assert_eq!(bench.tell("cmd=adduser&loginstring=5001&securitygroupname=East").body, USER);
     assert_eq!(bench.sql::<i64>("SELECT count(*) FROM group_member"), 1);
-    let database = rusqlite::Connection::open(&bench.database).unwrap();
     for name in ["East", "West"] {
-        let sql = "INSERT INTO orkgroup (name, kind, created) VALUES (?, 'security', 1)";
-        database.execute(sql, [name]).unwrap();
+        bench.change(&format!(
+            "INSERT INTO orkgroup (name, kind, created) VALUES ('{name}', 'security', 1)"
+        ));
         bench.tell(&format!("cmd=adduser&loginstring=5001&securitygroupname={name}"));
     }
     let member = "SELECT group_concat(name) FROM group_member JOIN orkgroup ON id = orkgroup
@@ -169,7 +167,7 @@ fn add_user_writes_only_what_is_given() {
 }
 
 #[test]
-fn add_login_string() {
+pub(super) fn add_login_string() {
     let bench = staffed();
     let add = |find: &str, new: &str| {
         bench.tell(&format!("cmd=addloginstring&findloginstring={find}&newloginstring={new}"))
@@ -188,7 +186,7 @@ fn add_login_string() {
 }
 
 #[test]
-fn delete_group() {
+pub(super) fn delete_group() {
     let bench = staffed();
     bench.tell("cmd=adduser&loginstring=5001&groupname=Sales");
     let group = |text: &str| bench.tell(&format!("cmd=deletegroup&groupname={text}")).body;
@@ -197,9 +195,8 @@ fn delete_group() {
     let none = "class=groupresponse success=false comment=Error:%sERROR_NO_GROUP_FOUND \
                 returncode=ERROR_NO_GROUP_FOUND \n";
     assert_eq!(group("Sales"), none);
-    let database = rusqlite::Connection::open(&bench.database).unwrap();
     let sql = "INSERT INTO orkgroup (name, kind, created) VALUES ('East', 'security', 1)";
-    database.execute(sql, []).unwrap();
+    bench.change(sql);
     assert_eq!(group("East"), none);
     let strict = Bench::with(|config| config.strict = true);
     let slip = "class=groupresponse success=false \
@@ -209,7 +206,7 @@ fn delete_group() {
 }
 
 #[test]
-fn add_users_and_tasks_read_only_below_their_folder() {
+pub(super) fn add_users_and_tasks_read_only_below_their_folder() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("hr.csv");
     std::fs::write(&file, "loginstring,firstname,lastname\n1;2,A,B\n3,C,D\n").unwrap();
@@ -236,19 +233,19 @@ fn add_users_and_tasks_read_only_below_their_folder() {
 }
 
 #[test]
-fn agents_come_and_go() {
+pub(super) fn agents_come_and_go() {
     let bench = staffed();
     bench.tell("cmd=adduser&loginstring=5000&groupname=Sales");
     let state = |text: &str| bench.tell(&format!("cmd=agentstate&state={text}")).body;
-    let there = "SELECT coalesce(group_concat(agent || '@' || place || rfbport, ' '), '') FROM
-        (SELECT * FROM agent_session WHERE until IS NULL ORDER BY place, rfbport)";
+    let there = "SELECT coalesce(group_concat(agent || '@' || place || rfbport), '') FROM
+        (SELECT * FROM agent_session WHERE until IS NULL ORDER BY place, rfbport) x";
     assert_eq!(state("login&agent=5000&device=2000&agentgroup=6000"), DONE);
     assert_eq!(bench.sql::<String>(there), "5000@2000");
     assert_eq!(state("login&agent=5000&workstation=HomePC"), DONE);
     assert_eq!(state("login&agent=5000&device=2001&agentgroup=6000&workstation=HomePC"), DONE);
-    assert_eq!(bench.sql::<String>(there), "5000@2001 5000@HomePC", "one device for each agent");
+    assert_eq!(bench.sql::<String>(there), "5000@2001,5000@HomePC", "one device for each agent");
     assert_eq!(state("login&agent=5001&workstation=HomePC&rfbport=5900"), DONE);
-    assert_eq!(bench.sql::<String>(there), "5000@2001 5000@HomePC 5001@HomePC5900");
+    assert_eq!(bench.sql::<String>(there), "5000@2001,5000@HomePC,5001@HomePC5900");
     assert_eq!(state("logout&workstation=HomePC&rfbport=5900"), DONE);
     assert_eq!(state("logout&agent=5000&workstation=HomePC"), DONE);
     assert_eq!(state("logout&device=2001"), DONE);
@@ -271,7 +268,7 @@ fn agents_come_and_go() {
 }
 
 #[test]
-fn a_call_belongs_to_whoever_was_there_when_it_began() {
+pub(super) fn a_call_belongs_to_whoever_was_there_when_it_began() {
     let bench = staffed();
     bench.tell("cmd=adduser&loginstring=5000&groupname=Sales");
     bench.tell("cmd=addloginstring&findloginstring=5001&newloginstring=100000");
@@ -280,12 +277,11 @@ fn a_call_belongs_to_whoever_was_there_when_it_began() {
     bench.tell("cmd=agentstate&state=login&agent=5000&device=100000");
     bench.tell(START);
     assert_eq!(bench.sql::<String>(owner), "1 100000 0", "it began before the agent came");
-    let database = rusqlite::Connection::open(&bench.database).unwrap();
-    database.execute("DELETE FROM tape_key", []).unwrap();
-    database.execute("DELETE FROM tape", []).unwrap();
+    bench.change("DELETE FROM tape_key");
+    bench.change("DELETE FROM tape");
     live(&bench);
-    database.execute("UPDATE agent_session SET since = since - 60", []).unwrap();
-    database.execute("DELETE FROM tape", []).unwrap();
+    bench.change("UPDATE agent_session SET since = since - 60");
+    bench.change("DELETE FROM tape");
     live(&bench);
     assert_eq!(bench.sql::<String>(owner), "2 5000 1");
     let status = bench.tell("cmd=livestatus&localparty=5000").body;
@@ -293,7 +289,7 @@ fn a_call_belongs_to_whoever_was_there_when_it_began() {
 }
 
 #[test]
-fn keep_discard_neither() {
+pub(super) fn keep_discard_neither() {
     let bench = staffed();
     bench.tell("cmd=addloginstring&findloginstring=5001&newloginstring=100000");
     let none = failed("ERROR_NO_RECORDING_FOUND");
@@ -316,12 +312,12 @@ fn keep_discard_neither() {
 }
 
 #[test]
-fn tags_in_three_forms() {
+pub(super) fn tags_in_three_forms() {
     let bench = Bench::new();
     let tags = || {
         bench.sql::<String>(
-            "SELECT coalesce(group_concat(recid || ' ' || tagtype || '=' || tagtext, '; '), '')
-             FROM (SELECT * FROM moment_tag ORDER BY recid, tagtype, tagtext)",
+            "SELECT coalesce(group_concat(recid || ' ' || tagtype || '=' || tagtext), '')
+             FROM (SELECT * FROM moment_tag ORDER BY recid, tagtype, tagtext) x",
         )
     };
     let by_party = "cmd=addtag&localparty=100000&tagtype=Case&tagtext=7";
@@ -332,7 +328,7 @@ fn tags_in_three_forms() {
                   &tagentry=AgentID:3001:x";
     assert_eq!(bench.tell(by_uid).body, DONE);
     let uid = "20261121_021704_EZIP";
-    assert_eq!(tags(), format!("{uid} AgentID=3001:x; {uid} Case=7; {uid} CustomerNo=1234"));
+    assert_eq!(tags(), format!("{uid} AgentID=3001:x,{uid} Case=7,{uid} CustomerNo=1234"));
     // By another tag: recordings there are, and those to come.
     let by_tag = "cmd=addtag&findtagtype=Case&findtagtext=7&tagtype=Vip&tagtext=yes";
     assert_eq!(bench.tell(by_tag).body, DONE);
@@ -349,13 +345,13 @@ fn tags_in_three_forms() {
     );
     let kinds = bench.sql::<String>(
         "SELECT group_concat(name || ':' || source) FROM
-        (SELECT * FROM tag_type ORDER BY name)",
+        (SELECT * FROM tag_type ORDER BY name) x",
     );
     assert_eq!(kinds, "AgentID:user,Case:user,CustomerNo:user,Vip:user");
 }
 
 #[test]
-fn the_small_ones() {
+pub(super) fn the_small_ones() {
     let bench = Bench::new();
     for command in
         ["cmd=updatecache", "cmd=updatecache&cache=programsremoteparty", "cmd=reloadloggingconfig"]
@@ -367,7 +363,7 @@ fn the_small_ones() {
 }
 
 #[test]
-fn xml_and_json_on_request() {
+pub(super) fn xml_and_json_on_request() {
     let bench = Bench::new();
     let ask = |accept: &str| {
         let query = "/orktrack/command?cmd=deletegroup&groupname=Sales";
@@ -389,23 +385,23 @@ fn xml_and_json_on_request() {
 }
 
 #[test]
-fn what_changes_people_or_calls_is_in_the_audit_log() {
+pub(super) fn what_changes_people_or_calls_is_in_the_audit_log() {
     let bench = staffed();
     bench.tell("cmd=agentstate&state=login&agent=5001&device=7");
     bench.tell("cmd=keep&userid=1");
     bench.tell("cmd=ping");
     let log = bench.sql::<String>(
-        "SELECT group_concat(who || ' ' || action || ' ' || target || ' ' || result, '; ') FROM audit",
+        "SELECT group_concat(who || ' ' || action || ' ' || target || ' ' || result) FROM audit",
     );
     assert_eq!(
         log,
-        "command port adduser loginstring=5001 done; command port agentstate state=login \
-         agent=5001 device=7 done; command port keep userid=1 ERROR_NO_RECORDING_FOUND"
+        "command port adduser loginstring=5001 done,command port agentstate state=login \
+         agent=5001 device=7 done,command port keep userid=1 ERROR_NO_RECORDING_FOUND"
     );
 }
 
 #[test]
-fn commands_come_from_the_allowed_networks_only() {
+pub(super) fn commands_come_from_the_allowed_networks_only() {
     let bench = Bench::with(|config| config.networks = vec!["10.0.0.0/8".parse().unwrap()]);
     let refused = bench.tell("cmd=ping");
     assert_eq!(refused.status(), "403");

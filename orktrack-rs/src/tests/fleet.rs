@@ -73,7 +73,7 @@ fn known(bench: &Bench, recorder: &FakeRecorder) {
 }
 
 #[test]
-fn commands_reach_the_recorder_of_the_call() {
+pub(super) fn commands_reach_the_recorder_of_the_call() {
     let bench = Bench::new();
     let recorder = FakeRecorder::answering(original);
     known(&bench, &recorder);
@@ -103,7 +103,7 @@ fn commands_reach_the_recorder_of_the_call() {
 }
 
 #[test]
-fn a_recorder_that_found_nothing_is_not_believed_to_have() {
+pub(super) fn a_recorder_that_found_nothing_is_not_believed_to_have() {
     let bench = Bench::new();
     let recorder = FakeRecorder::answering(|line| {
         let text = String::from_utf8(original(line)).unwrap();
@@ -118,7 +118,7 @@ fn a_recorder_that_found_nothing_is_not_believed_to_have() {
 }
 
 #[test]
-fn a_recorder_that_freezes_or_is_gone_costs_one_time_out() {
+pub(super) fn a_recorder_that_freezes_or_is_gone_costs_one_time_out() {
     let bench = Bench::with(|config| config.fleet_timeout = Duration::from_millis(200));
     let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = frozen.local_addr().unwrap().port();
@@ -135,7 +135,7 @@ fn a_recorder_that_freezes_or_is_gone_costs_one_time_out() {
 }
 
 #[test]
-fn audio_streams_while_it_is_made() {
+pub(super) fn audio_streams_while_it_is_made() {
     let bench = Bench::new();
     let (release, gate) = std::sync::mpsc::sync_channel::<()>(1);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -174,7 +174,7 @@ fn audio_streams_while_it_is_made() {
 }
 
 #[test]
-fn the_calls_of_a_recorder_that_died_are_interrupted() {
+pub(super) fn the_calls_of_a_recorder_that_died_are_interrupted() {
     let bench = Bench::with(|config| {
         config.heartbeat = Duration::from_millis(50);
         config.lost_after = Duration::from_secs(1);
@@ -187,11 +187,9 @@ fn the_calls_of_a_recorder_that_died_are_interrupted() {
     assert_eq!(bench.sql::<i64>("SELECT count(*) FROM tape WHERE interrupted IS NULL"), 1);
     // Nobody listens at its port any more.
     let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let database = rusqlite::Connection::open(&bench.database).unwrap();
     let port = gone.local_addr().unwrap().port().to_string();
     drop(gone);
-    database.busy_timeout(Duration::from_secs(5)).unwrap();
-    database.execute("UPDATE recorder SET tcpport = ?", [port]).unwrap();
+    bench.change(&format!("UPDATE recorder SET tcpport = '{port}'"));
     wait("it is lost", || health() == "lost 1.7");
     assert_eq!(bench.sql::<i64>("SELECT count(*) FROM tape WHERE interrupted IS NULL"), 0);
     let status = bench.tell("cmd=livestatus&localparty=100000").body;
@@ -203,7 +201,7 @@ fn the_calls_of_a_recorder_that_died_are_interrupted() {
 }
 
 #[test]
-fn a_recorder_that_begins_anew_has_no_calls() {
+pub(super) fn a_recorder_that_begins_anew_has_no_calls() {
     let bench = Bench::new();
     bench.tell(INIT);
     bench.tell(START);

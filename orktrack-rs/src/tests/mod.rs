@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod fleet;
+mod postgres;
 mod rights;
 mod search;
 
@@ -15,6 +16,7 @@ use crate::{
         Query, Reader, Recording,
         accounts::{self, Issue, Role, Written},
         once, recorders,
+        session::{FromValue, SessionExt},
     },
 };
 use std::{
@@ -60,7 +62,7 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         let place = home.path().join("place");
         fs::create_dir(&place).unwrap();
-        let database = place.join("orktrack.db");
+        let database = postgres::fresh().unwrap_or_else(|| place.join("orktrack.db"));
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             database: database.clone(),
@@ -130,9 +132,14 @@ impl Bench {
     }
 
     /// What the database says, through its own door.
-    fn sql<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
-        let database = rusqlite::Connection::open(&self.database).unwrap();
-        database.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|e| panic!("{sql}: {e}"))
+    fn sql<T: FromValue>(&self, sql: &str) -> T {
+        let said = Reader::open(&self.database).unwrap().read(|session| session.value(sql, &[]));
+        said.unwrap_or_else(|error| panic!("{sql}: {error}")).unwrap_or_else(|| panic!("{sql}"))
+    }
+
+    /// Changes something behind the tracker's back.
+    fn change(&self, sql: &str) {
+        once(&self.database, |session| session.change(sql, &[])).unwrap();
     }
 
     fn recordings(&self) -> Vec<Recording> {

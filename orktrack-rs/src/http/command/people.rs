@@ -26,10 +26,8 @@ fn flag(asked: &Asked<'_>, key: &str) -> Result<Option<bool>, Answer> {
 pub(super) async fn add_user(asked: &Asked<'_>) -> Answer {
     let failed =
         || Answer::coded("userresponse", Some(("ERROR_SAVING_USER", StatusCode::BAD_REQUEST)));
-    let (recordable, external) = match (flag(asked, "recordable"), flag(asked, "external")) {
-        (Ok(recordable), Ok(external)) => (recordable, external),
-        (Err(_), _) | (_, Err(_)) => return failed(),
-    };
+    let flags = (flag(asked, "recordable"), flag(asked, "external"));
+    let (Ok(recordable), Ok(external)) = flags else { return failed() };
     let change = Change {
         loginstring: asked.text("loginstring").unwrap_or_default(),
         firstname: asked.text("firstname"),
