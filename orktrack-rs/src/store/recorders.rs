@@ -46,7 +46,9 @@ pub(super) fn introduce(
              first_seen, last_seen, address, last_heard, health)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 'up')
          ON CONFLICT (hostname) DO UPDATE SET name = excluded.name,
-             servicetype = excluded.servicetype, tcpport = excluded.tcpport,
+             servicetype = excluded.servicetype,
+             tcpport = CASE WHEN excluded.tcpport = '0' THEN recorder.tcpport
+                 ELSE excluded.tcpport END,
              protocol = excluded.protocol, fileserveport = excluded.fileserveport,
              contextpath = excluded.contextpath, servepath = excluded.servepath,
              absolutepath = excluded.absolutepath, streamingport = excluded.streamingport,
@@ -75,7 +77,10 @@ pub(super) fn introduce(
             *received,
         ],
     )?;
-    interrupt(session, &init.hostname, *received)?;
+    // Port 0 is a replay on a recorder's host: it says nothing about the recorder's calls.
+    if init.tcpport != "0" {
+        interrupt(session, &init.hostname, *received)?;
+    }
     Ok(Outcome::Added)
 }
 

@@ -205,6 +205,10 @@ pub(super) fn a_recorder_that_begins_anew_has_no_calls() {
     let bench = Bench::new();
     bench.tell(INIT);
     bench.tell(START);
+    // A replay on its host is none.
+    bench.tell(&INIT.replace("tcpport=59140", "tcpport=0"));
+    assert_eq!(bench.recordings()[0].state, "live");
+    assert_eq!(bench.sql::<String>("SELECT tcpport FROM recorder"), "59140");
     bench.tell(INIT);
     assert_eq!(bench.recordings()[0].state, "interrupted");
     bench.tell(&START.replace("stage=start", "stage=update"));

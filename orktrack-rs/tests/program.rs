@@ -1,39 +1,55 @@
 //! The tracker as a program: what it acknowledged outlives it, and its command line.
 
-use ork_tests::programs::{Running, program, wait_until};
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Command, Output, Stdio},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    process::{Child, Command, Output, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
+
+const ORKTRACK: &str = env!("CARGO_BIN_EXE_orktrack");
+
+/// A tracker that runs; dropping it is kill -9.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < until, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// Starts the tracker on a free port; returns when it answers.
 fn tracker(home: &Path) -> (Running, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = Command::new(program("orktrack"));
+    let mut command = Command::new(ORKTRACK);
     command.args(["run", "--set"]).arg(format!("listen=127.0.0.1:{port}")).arg("--set");
     command.arg(format!("database={}", home.join("t.db").display()));
-    let running = Running::start(&mut command, &home.join("log"));
+    let log = File::create(home.join("log")).unwrap();
+    let running = Running(command.stdin(Stdio::null()).stderr(log).spawn().unwrap());
     wait_until("the tracker listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     (running, port)
 }
 
 /// Tells about calls, 125 a second, until the tracker is gone; notes what was acknowledged.
-fn lane(port: u16, lane: usize, over: &AtomicBool, acknowledged: &Mutex<Vec<String>>) {
+fn lane(port: u16, lane: usize, acknowledged: &Mutex<Vec<String>>) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_nodelay(true).unwrap();
     let mut answers = BufReader::new(stream.try_clone().unwrap());
     let begun = Instant::now();
     for n in 0..u32::MAX {
-        if over.load(Ordering::Relaxed) {
-            return;
-        }
         let due = begun + Duration::from_millis(8) * n;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let recid = format!("L{lane}_{n}");
@@ -71,17 +87,16 @@ fn lane(port: u16, lane: usize, over: &AtomicBool, acknowledged: &Mutex<Vec<Stri
 #[test]
 fn kill_9_loses_nothing_that_was_acknowledged() {
     let home = tempfile::tempdir().unwrap();
-    let (acknowledged, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let acknowledged = Mutex::new(Vec::new());
     for round in 0..3 {
         let (running, port) = tracker(home.path());
         std::thread::scope(|scope| {
             for n in 0..4 {
-                let (over, acknowledged) = (&over, &acknowledged);
-                scope.spawn(move || lane(port, round * 4 + n, over, acknowledged));
+                let acknowledged = &acknowledged;
+                scope.spawn(move || lane(port, round * 4 + n, acknowledged));
             }
             let enough = (round + 1) * 700;
             wait_until("enough is acknowledged", || acknowledged.lock().unwrap().len() > enough);
-            // Dropping is kill -9.
             drop(running);
         });
     }
@@ -103,7 +118,7 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
 }
 
 fn orktrack(home: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut command = Command::new(program("orktrack"));
+    let mut command = Command::new(ORKTRACK);
     command.args(arguments).arg("--database").arg(home.join("t.db"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -169,7 +184,7 @@ fn the_command_line_from_people_to_backup() {
     assert!(whole.contains("audit log whole") && whole.contains("database ok"), "{whole}");
     let gone = orktrack(home.path(), &["check", "--set", "audio.roots=vm=/nonexistent"], "");
     assert_eq!(gone.status.code(), Some(1));
-    let help = Command::new(program("orktrack")).arg("--help").output().unwrap();
+    let help = Command::new(ORKTRACK).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("First steps:") && help.contains("orktrack tokens add"));
 }
