@@ -108,8 +108,12 @@ pub fn since(session: &mut dyn Session, since: u64) -> Result<Vec<i64>, DbError>
     session.column(sql, args![since, MAX_EVALUATED])
 }
 
-/// Looks for an account of a recording that has ended.
-pub(super) fn match_tape(session: &mut dyn Session, tape: i64, sum: &Tape) -> Result<(), DbError> {
+/// Looks for an account of a recording that has ended; returns whether that says whose it is.
+pub(super) fn match_tape(
+    session: &mut dyn Session,
+    tape: i64,
+    sum: &Tape,
+) -> Result<bool, DbError> {
     let facts = &sum.facts;
     let to_sql = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX / 2);
     let (from, to) = (to_sql(facts.timestamp), to_sql(sum.stopped.unwrap_or(facts.timestamp)));
@@ -122,7 +126,7 @@ pub(super) fn match_tape(session: &mut dyn Session, tape: i64, sum: &Tape) -> Re
     )?;
     match row {
         Some(row) => claim(session, tape, &account(&row)?),
-        None => Ok(()),
+        None => Ok(false),
     }
 }
 
@@ -155,12 +159,13 @@ fn account(row: &Row) -> Result<Account, DbError> {
 }
 
 /// The recording belongs to the agent, or else to the local party, that the account names.
-fn claim(session: &mut dyn Session, tape: i64, account: &Account) -> Result<(), DbError> {
+fn claim(session: &mut dyn Session, tape: i64, account: &Account) -> Result<bool, DbError> {
     let at = u64::try_from(account.started).unwrap_or(0);
     for name in [&account.loginstring, &account.localparty] {
         if let Some(owner) = segments::owner(session, name, at)? {
-            return segments::put(session, tape, "cti", Some(&owner));
+            segments::put(session, tape, "cti", Some(&owner))?;
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }

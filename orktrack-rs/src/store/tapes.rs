@@ -67,13 +67,13 @@ pub fn put(
         return Ok(Taken { outcome: Outcome::Repeated, deletetape: false });
     };
     let tape = put_sum(session, &sum)?;
-    put_tags(session, tape, &sum, received)?;
+    let tagged = put_tags(session, tape, &sum, received)?;
     session.change(
         "INSERT INTO tape_stage (tape, stage, received, body) VALUES (?1, ?2, ?3, ?4)",
         args![tape, message.stage.as_str(), received, url::encode(&message.fields())],
     )?;
     recorders::heard(session, &message.hostname, &message.service, address, received)?;
-    follow(session, tape, before.as_ref(), &sum, received)?;
+    follow(session, tape, before.as_ref(), &sum, (tagged, received))?;
     let mut deletetape = false;
     if message.stage == Stage::Ready {
         deletetape = !programs::keep(session, tape, &sum, received)?;
@@ -95,22 +95,27 @@ fn follow(
     tape: i64,
     before: Option<&Before>,
     sum: &Tape,
-    now: u64,
+    (tagged, now): (bool, u64),
 ) -> Result<(), DbError> {
     let facts = &sum.facts;
     let parties = (facts.localparty.clone(), facts.remoteparty.clone());
-    if before.is_none_or(|before| before.parties != parties) {
+    let renamed = before.is_none_or(|before| before.parties != parties);
+    if renamed {
         segments::attribute(session, tape, sum)?;
     }
-    if sum.state == State::Ready || sum.state == State::Stopped {
-        metadata::match_tape(session, tape, sum)?;
-    }
+    let over = sum.state == State::Ready || sum.state == State::Stopped;
+    let claimed = over && metadata::match_tape(session, tape, sum)?;
     let moved = before.is_some_and(|before| u64::try_from(before.started) != Ok(facts.timestamp));
     if moved {
         session.change("DELETE FROM tape_key WHERE tape = ?1", args![tape])?;
     }
-    tags::apply_pending(session, &facts.recid, now)?;
-    segments::index(session, tape)
+    if before.is_none() || tagged {
+        tags::apply_pending(session, &facts.recid, now)?;
+    }
+    if renamed || claimed || moved || tagged {
+        segments::index(session, tape)?;
+    }
+    Ok(())
 }
 
 /// The messages kept of a recording. A body that can no longer be read counts for nothing.
@@ -176,20 +181,25 @@ fn put_sum(session: &mut dyn Session, sum: &Tape) -> Result<i64, DbError> {
     id.ok_or_else(|| DbError::Strange("a row without a number".to_owned()))
 }
 
+/// Writes the tags; returns whether that changed any.
 fn put_tags(
     session: &mut dyn Session,
     tape: i64,
     sum: &Tape,
     received: u64,
-) -> Result<(), DbError> {
+) -> Result<bool, DbError> {
+    let mut tagged = false;
     for (key, value) in &sum.facts.tags {
-        session.change(
+        let touched = session.change(
             "INSERT INTO tape_tag (tape, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (tape, key) DO UPDATE SET value = excluded.value
              WHERE tape_tag.value <> excluded.value",
             args![tape, key, value],
         )?;
-        tags::note_type(session, key, "system", received)?;
+        if touched > 0 {
+            tags::note_type(session, key, "system", received)?;
+            tagged = true;
+        }
     }
-    Ok(())
+    Ok(tagged)
 }
