@@ -102,6 +102,7 @@ struct Shared {
     commands: SyncSender<(Command, oneshot::Sender<Reply>)>,
     wake: Mutex<Option<Box<dyn Fn() + Send>>>,
     started: SystemTime,
+    folder: PathBuf,
 }
 
 impl crate::http::Desk for Shared {
@@ -127,6 +128,10 @@ impl crate::http::Desk for Shared {
         json!({
             "version": env!("CARGO_PKG_VERSION"), "uptime_s": uptime,
             "calls": live_calls(&self.live),
+            // Bytes where tapes go; the tracker shows it for its recorders.
+            "disk_free": rustix::fs::statvfs(&self.folder)
+                .ok()
+                .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
             "processing": *self.processing.lock().unwrap_or_else(PoisonError::into_inner),
             "counters": counters,
         })
@@ -210,6 +215,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         commands: command_in,
         wake: Mutex::new(None),
         started: SystemTime::now(),
+        folder: config.tapes.folder.clone(),
     });
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
     let doors = Doors::open(addresses, Arc::clone(&shared), hub.clone())?;

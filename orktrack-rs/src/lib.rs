@@ -4,15 +4,25 @@
 //! recorder's message is answered with success only once it is on the disk. One thread serves HTTP,
 //! one writes; they end in that order.
 
+mod access;
+pub mod check;
 pub mod config;
 pub mod counters;
+pub mod files;
+mod fleet;
 mod http;
+pub mod import;
 pub mod ledger;
 pub mod list;
+pub mod peaks;
 #[cfg(test)]
 mod sample;
+pub mod secret;
 pub mod store;
+mod sweep;
 pub mod when;
+
+pub use http::ReloadLog;
 
 use config::Config;
 use counters::Counters;
@@ -62,6 +72,14 @@ pub struct Tracker {
 /// # Errors
 /// See [`StartError`]; nothing is left running then.
 pub fn start(config: &Config) -> Result<Tracker, StartError> {
+    start_with(config, None)
+}
+
+/// The same, with a way to tell the log of new settings (`reloadloggingconfig`).
+///
+/// # Errors
+/// See [`StartError`]; nothing is left running then.
+pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker, StartError> {
     let listen = |cause| StartError::Listen { address: config.listen, cause };
     let listener = TcpListener::bind(config.listen).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
@@ -73,18 +91,35 @@ pub fn start(config: &Config) -> Result<Tracker, StartError> {
         .build()
         .map_err(StartError::Server)?;
     let (stop, stopped) = watch::channel(false);
-    let desk = http::Desk::new(store, config.database.clone(), counters.clone());
+    let fleet = fleet::Fleet { patience: config.fleet_timeout, stream_port: config.stream_port };
+    let (pulse_store, pulse_fleet) = (store.clone(), fleet.clone());
+    let (sweep_store, roots) = (store.clone(), config.audio_roots.clone());
+    let (heartbeat, lost_after) = (config.heartbeat, config.lost_after);
+    let desk = http::Desk {
+        store,
+        config: config.clone(),
+        fleet,
+        counters: counters.clone(),
+        limiter: http::api::Limiter::default(),
+        reload,
+    };
     let max_connections = config.max_connections;
     let server = thread::Builder::new().name("orktrack-http".to_owned()).spawn(move || {
         runtime.block_on(async {
+            access::offer_setup(&pulse_store).await;
+            let pulse = fleet::watch(pulse_store, pulse_fleet, heartbeat, lost_after);
+            let pulse = tokio::spawn(pulse);
+            let sweep = tokio::spawn(sweep::watch(sweep_store, roots));
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => http::serve(listener, desk, max_connections, stopped).await,
                 Err(error) => tracing::error!("cannot serve: {error}"),
             }
+            pulse.abort();
+            sweep.abort();
         });
     });
     let server = server.map_err(StartError::Server)?;
-    tracing::info!(%address, database = %config.database.display(), "tracker ready");
+    tracing::info!(%address, database = %store::Place::of(&config.database).shown(), "tracker ready");
     Ok(Tracker { address, counters, stop, threads: vec![server, writer] })
 }
 

@@ -116,6 +116,11 @@ mod tests {
             ondemand: false,
             side: "both".to_owned(),
             filename: "2026/11/21/02/20261121_021704_EZIP.wav".to_owned(),
+            keep: "NEITHER".to_owned(),
+            discarded: None,
+            expires: None,
+            held: false,
+            users: Vec::new(),
             tags: tags(&[("codec", "PCMU"), ("lost", "3"), ("packets", "1197")]),
             moments: Vec::new(),
         }
@@ -164,6 +169,6 @@ start                local party  remote party  direction  codec  seconds  loss 
         as_json(&mut out, &Page { recordings: vec![recording()], next: None }).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["recordings"][0]["tags"]["codec"], "PCMU");
-        assert!(value["recordings"][0].get("id").is_none());
+        assert_eq!(value["recordings"][0]["id"], 1);
     }
 }

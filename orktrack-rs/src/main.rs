@@ -2,12 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 it could not be done, 2 wrong arguments or configuration.
 
+mod cli;
+
 use clap::{Args, Parser, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
 use orktrack::{
     config::{self, Config, Mistakes, Sources},
     list,
-    store::{Query, Reader},
+    store::{Place, Query, Reader},
     when,
 };
 use std::{
@@ -20,11 +22,23 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The tracker: who talked to whom, when, and where the recording lies.
 #[derive(Debug, Parser)]
-#[command(name = "orktrack", version)]
+#[command(name = "orktrack", version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Shown below the help.
+const EXAMPLES: &str = "\
+First steps:
+  orktrack run --set database=/tmp/ork.db            the tracker, here and now
+  orktrack users add 5001 --firstname Ann            whose calls those of 5001 are
+  echo 'a long password' | orktrack accounts add ann --role admin
+  orktrack tokens add ann                            a secret for programs
+  curl -H 'Authorization: Bearer SECRET' http://127.0.0.1:8080/api/v1/recordings?user=1
+  curl 'http://127.0.0.1:8080/orktrack/command?cmd=livestatus&users=1'
+
+Exit codes: 0 done, 1 it could not be done, 2 wrong arguments or configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -32,6 +46,24 @@ enum Command {
     Run(Run),
     /// Show recordings, newest first. Reads the database only.
     List(List),
+    /// Show all that is known of one recording.
+    Show(cli::Show),
+    /// People: list, add, remove, import.
+    Users(cli::Users),
+    /// Groups: list, add, remove.
+    Groups(cli::Groups),
+    /// The kinds of tags that recordings have.
+    Tags(cli::Tags),
+    /// Accounts for people and programs: list, add.
+    Accounts(cli::Accounts),
+    /// API tokens: list, add, revoke.
+    Tokens(cli::Tokens),
+    /// How long recordings are kept.
+    Retention(cli::Retention),
+    /// Compare the database with the files, both ways; exit code 1 if something is missing.
+    Check(cli::Check),
+    /// Copy the database while the tracker runs.
+    Backup(cli::Backup),
 }
 
 #[derive(Debug, Args)]
@@ -46,8 +78,12 @@ struct Settings {
 
 impl Settings {
     fn load(self) -> Result<Config, Mistakes> {
+        config::load(&self.sources())
+    }
+
+    fn sources(self) -> Sources {
         let environment = std::env::vars_os().collect();
-        config::load(&Sources { file: self.config, environment, sets: self.sets })
+        Sources { file: self.config, environment, sets: self.sets }
     }
 }
 
@@ -91,6 +127,15 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => run(arguments),
         Command::List(arguments) => show(arguments),
+        Command::Show(command) => command.run(),
+        Command::Users(command) => command.run(),
+        Command::Groups(command) => command.run(),
+        Command::Tags(command) => command.run(),
+        Command::Accounts(command) => command.run(),
+        Command::Tokens(command) => command.run(),
+        Command::Retention(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Backup(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,15 +150,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: Run) -> Result<(), Failure> {
     let check_only = arguments.check_config;
-    let config = arguments.settings.load().map_err(in_config)?;
+    let sources = arguments.settings.sources();
+    let config = config::load(&sources).map_err(in_config)?;
     if check_only {
         let listen = config.listen;
-        let database = config.database.display();
+        let database = Place::of(&config.database).shown();
         let line = format!("the configuration is good: listen {listen}, database {database}");
         return print(|out| writeln!(out, "{line}"));
     }
-    start_log(&config);
-    let tracker = orktrack::start(&config).map_err(|error| Failure(error.to_string(), 1))?;
+    let reload = start_log(&config, sources);
+    let tracker = orktrack::start_with(&config, Some(reload))
+        .map_err(|error| Failure(error.to_string(), 1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure(format!("cannot wait for signals: {error}"), 1))?;
@@ -176,9 +223,9 @@ fn show(arguments: List) -> Result<(), Failure> {
         until: arguments.until,
         party: arguments.party,
         limit: Some(arguments.limit),
-        cursor: None,
+        ..Query::default()
     };
-    let page = Reader::open(&database).and_then(|reader| reader.recordings(&query));
+    let page = Reader::open(&database).and_then(|mut reader| reader.recordings(&query));
     let page = page.map_err(|error| {
         Failure(format!("{error}; is this the tracker's file? give --database FILE"), 1)
     })?;
@@ -211,14 +258,22 @@ fn in_config(mistakes: Mistakes) -> Failure {
     Failure(format!("mistakes in the configuration:\n{mistakes}"), 2)
 }
 
-fn start_log(config: &Config) {
+/// Starts the log; what is returned reads its settings again.
+fn start_log(config: &Config, sources: Sources) -> orktrack::ReloadLog {
     let filter = tracing_subscriber::EnvFilter::new(&config.log_level);
     let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
         .with_writer(io::stderr)
-        .init();
+        .with_filter_reloading();
+    let handle = log.reload_handle();
+    log.init();
+    Box::new(move || {
+        let config = config::load(&sources).map_err(|mistakes| mistakes.to_string())?;
+        let filter = tracing_subscriber::EnvFilter::new(&config.log_level);
+        handle.reload(filter).map_err(|error| error.to_string())
+    })
 }
 
 fn moment(text: &str) -> Result<i64, String> {

@@ -5,18 +5,35 @@
 
 pub use orkbase::config::{Mistake, Mistakes};
 
+use ipnet::IpNet;
 use orkbase::config::{Schema, Value, Written, is_log_level};
 use std::{
     ffi::OsString,
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Where the configuration is if nobody says.
 pub const DEFAULT_FILE: &str = "/etc/orktrack/orktrack.toml";
 /// Every key, as in the file; a dot separates section and key.
-const KEYS: [&str; 4] = ["listen", "database", "max_connections", "log.level"];
+const KEYS: [&str; 14] = [
+    "listen",
+    "database",
+    "max_connections",
+    "commands.networks",
+    "commands.strict",
+    "fleet.heartbeat_s",
+    "fleet.lost_after_s",
+    "fleet.timeout_ms",
+    "fleet.stream_port",
+    "import.root",
+    "import.tasks",
+    "audio.roots",
+    "access.session_hours",
+    "log.level",
+];
 /// Names the file, so it is not a key.
 const FILE_VARIABLE: &str = "ORKTRACK_CONFIG";
 /// What may be set; `ORKTRACK_LOG_LEVEL` is `log.level`.
@@ -31,6 +48,26 @@ pub struct Config {
     pub database: PathBuf,
     /// Connections served at a time, 1 to 10000; more wait in the kernel's queue.
     pub max_connections: usize,
+    /// From where commands are taken without a token.
+    pub networks: Vec<IpNet>,
+    /// Repeat the slips of the published answers, too.
+    pub strict: bool,
+    /// How often recorders are asked how they are, 1 s to an hour.
+    pub heartbeat: Duration,
+    /// After how long a silence a recorder is lost, 2 s to a day.
+    pub lost_after: Duration,
+    /// How long a recorder may take to answer, 100 ms to a minute.
+    pub fleet_timeout: Duration,
+    /// Port of live audio of recorders that do not say.
+    pub stream_port: u16,
+    /// The folder that `addusers` reads from; without one it is refused.
+    pub import_root: Option<PathBuf>,
+    /// Tasks of `extdbsync`: names and files below the import folder.
+    pub tasks: Vec<(String, String)>,
+    /// Where recordings may be read and deleted.
+    pub audio_roots: Vec<AudioRoot>,
+    /// How long a sign-in lasts, 1 to 720 hours.
+    pub session_hours: u64,
     /// What is logged: a level, or directives such as `info,orktrack::http=debug`.
     pub log_level: String,
 }
@@ -41,9 +78,32 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             database: PathBuf::from("/var/lib/orktrack/orktrack.db"),
             max_connections: 200,
+            networks: ["127.0.0.0/8", "::1/128"]
+                .into_iter()
+                .filter_map(|network| network.parse().ok())
+                .collect(),
+            strict: false,
+            heartbeat: Duration::from_secs(10),
+            lost_after: Duration::from_secs(60),
+            fleet_timeout: Duration::from_secs(3),
+            stream_port: 59_120,
+            import_root: None,
+            tasks: Vec::new(),
+            audio_roots: Vec::new(),
+            session_hours: 12,
             log_level: "info".to_owned(),
         }
     }
+}
+
+/// A folder in which recordings may be read and deleted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AudioRoot {
+    /// Only those of this recorder, whose tape folder it is seen from here; else any whose
+    /// `absolutepath` lies below.
+    pub hostname: Option<String>,
+    /// The folder.
+    pub folder: PathBuf,
 }
 
 /// Where settings come from.
@@ -118,6 +178,60 @@ fn set(config: &mut Config, key: &str, value: &Value) -> Result<(), String> {
             let number = number.and_then(|number| usize::try_from(number).ok());
             config.max_connections = number.ok_or_else(|| wrong("a number from 1 to 10000"))?;
         }
+        "commands.networks" => {
+            let read = |text: &String| {
+                text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+            };
+            let networks = value.list().and_then(|texts| texts.iter().map(read).collect());
+            config.networks = networks.ok_or_else(|| {
+                wrong("a list of networks, such as [\"127.0.0.0/8\", \"10.1.0.0/16\"]")
+            })?;
+        }
+        "commands.strict" => {
+            config.strict = value.bool().ok_or_else(|| wrong("true or false"))?;
+        }
+        "fleet.heartbeat_s" => {
+            config.heartbeat = seconds(value, 1, 3600).ok_or_else(|| wrong("1 to 3600 seconds"))?;
+        }
+        "fleet.lost_after_s" => {
+            config.lost_after =
+                seconds(value, 2, 86_400).ok_or_else(|| wrong("2 to 86400 seconds"))?;
+        }
+        "fleet.timeout_ms" => {
+            let number = value.number().filter(|number| (100..=60_000).contains(number));
+            config.fleet_timeout = number
+                .and_then(|number| u64::try_from(number).ok())
+                .map(Duration::from_millis)
+                .ok_or_else(|| wrong("100 to 60000 milliseconds"))?;
+        }
+        "fleet.stream_port" => {
+            let port = value.number().and_then(|number| u16::try_from(number).ok());
+            config.stream_port =
+                port.filter(|port| *port > 0).ok_or_else(|| wrong("a port from 1 to 65535"))?;
+        }
+        "import.root" => {
+            let text = value.text().ok_or_else(|| wrong("a folder"))?;
+            config.import_root = (!text.is_empty()).then(|| PathBuf::from(text));
+        }
+        "import.tasks" => {
+            let task = |text: &String| {
+                let (name, file) = text.split_once('=')?;
+                Some((name.trim().to_owned(), file.trim().to_owned()))
+            };
+            let tasks = value.list().and_then(|texts| texts.iter().map(task).collect());
+            config.tasks = tasks.ok_or_else(|| wrong("a list such as [\"hr=hr.csv\"]"))?;
+        }
+        "audio.roots" => {
+            let texts = value.list().ok_or_else(|| {
+                wrong("a list of folders, such as [\"/var/spool/orkaudio\", \"rec2=/mnt/rec2\"]")
+            })?;
+            config.audio_roots = texts.iter().map(|text| root(text)).collect();
+        }
+        "access.session_hours" => {
+            let hours = value.number().filter(|hours| (1..=720).contains(hours));
+            let hours = hours.and_then(|hours| u64::try_from(hours).ok());
+            config.session_hours = hours.ok_or_else(|| wrong("1 to 720 hours"))?;
+        }
         "log.level" => {
             let level = value.text().filter(|text| is_level(text));
             config.log_level = level.map(str::to_owned).ok_or_else(|| {
@@ -127,6 +241,21 @@ fn set(config: &mut Config, key: &str, value: &Value) -> Result<(), String> {
         unknown => return Err(format!("there is no setting `{unknown}`")),
     }
     Ok(())
+}
+
+fn seconds(value: &Value, least: i64, most: i64) -> Option<Duration> {
+    let number = value.number().filter(|number| (least..=most).contains(number))?;
+    u64::try_from(number).ok().map(Duration::from_secs)
+}
+
+fn root(text: &str) -> AudioRoot {
+    match text.split_once('=') {
+        Some((hostname, folder)) if !hostname.contains('/') => AudioRoot {
+            hostname: Some(hostname.trim().to_owned()),
+            folder: PathBuf::from(folder.trim()),
+        },
+        _ => AudioRoot { hostname: None, folder: PathBuf::from(text.trim()) },
+    }
 }
 
 fn is_level(text: &str) -> bool {
@@ -185,10 +314,10 @@ mod tests {
             &format!(
                 "{file}:1: listen = \"localhost\" is not valid; give an IP address and a port"
             ),
-            &format!("{file}:2: there is no setting `datbase`; the settings are listen, database,"),
+            &format!("{file}:2: there is no setting `datbase`; did you mean database?"),
             &format!("{file}:5: log.level = 3 is not valid; give error, warn, info"),
             "ORKTRACK_MAX_CONNECTIONS: max_connections = \"0\" is not valid; give a number from 1",
-            "ORKTRACK_NOPE: there is no such setting; the variables are ORKTRACK_LISTEN,",
+            "ORKTRACK_NOPE: there is no such setting; the variables are ORKTRACK_COMMANDS_*,",
             "--set log.level=loud: log.level = \"loud\" is not valid",
             "--set database: write --set key=value",
             "--set max_connections=many: max_connections = \"many\" is not valid",

@@ -1,12 +1,21 @@
 //! The HTTP server: bounded connections, heads, bodies and times; what is asked goes to `command`
-//! (the Oreka API) or `search` (ours).
+//! (the Oreka API) or `api` (ours).
 
+pub(crate) mod api;
 mod command;
-mod search;
 
-use crate::{counters::Counters, store::Store};
+use crate::{
+    config::Config,
+    counters::Counters,
+    fleet::Fleet,
+    store::{
+        Store,
+        accounts::{Account, Role},
+    },
+};
+use api::Limiter;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
@@ -15,7 +24,14 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::IpAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -33,28 +49,55 @@ const BODY: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long requests under way may take after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Searches that run at a time; each takes a thread and a connection to the database.
-const SEARCHES: usize = 4;
 
-type Reply = Response<Full<Bytes>>;
+/// An answer; its body may be a file or a live stream.
+pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
+
+/// Reads the settings of the log again and obeys them.
+pub type ReloadLog = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What every request needs.
 pub(crate) struct Desk {
-    /// The way to the writer.
+    /// The way to the database.
     pub(crate) store: Store,
-    /// The database, for readers.
-    pub(crate) database: PathBuf,
+    /// The settings.
+    pub(crate) config: Config,
+    /// The way to the recorders.
+    pub(crate) fleet: Fleet,
     /// What is counted.
     pub(crate) counters: Arc<Counters>,
-    /// One permit per search.
-    searches: Semaphore,
+    /// Keeps guessing of passwords slow.
+    pub(crate) limiter: Limiter,
+    /// How the log is told of new settings.
+    pub(crate) reload: Option<ReloadLog>,
 }
 
 impl Desk {
-    /// A desk in front of this store.
-    pub(crate) fn new(store: Store, database: PathBuf, counters: Arc<Counters>) -> Self {
-        Self { store, database, counters, searches: Semaphore::new(SEARCHES) }
+    /// Obeys the log settings of the configuration as it is now.
+    fn reload_log(&self) -> Result<(), String> {
+        self.reload.as_ref().map_or(Ok(()), |reload| reload())
     }
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// From where.
+    pub(crate) address: IpAddr,
+    /// The account, if a secret that came with the request stands for one.
+    pub(crate) account: Option<Account>,
+}
+
+impl Caller {
+    /// For the audit log.
+    pub(crate) fn name(&self) -> &str {
+        self.account.as_ref().map_or("command port", |account| &account.name)
+    }
+}
+
+/// The tracker's clock, Unix seconds.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 /// Serves until `stop` turns true or its sender is gone, then finishes what is under way.
@@ -77,11 +120,11 @@ pub(crate) async fn serve(
             }
             accepted = accept(&listener, &free) => accepted,
         };
-        let Some((permit, stream)) = accepted else { continue };
+        let Some((permit, stream, peer)) = accepted else { continue };
         desk.counters.http_connections.tick();
         let (desk, stop) = (desk.clone(), stop.clone());
         connections.spawn(async move {
-            converse(stream, desk, stop).await;
+            converse(stream, peer, desk, stop).await;
             drop(permit);
         });
     }
@@ -112,10 +155,10 @@ fn note_end(ended: Result<(), tokio::task::JoinError>) {
 async fn accept(
     listener: &TcpListener,
     free: &Arc<Semaphore>,
-) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream)> {
+) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream, IpAddr)> {
     let permit = free.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((permit, stream)),
+        Ok((stream, peer)) => Some((permit, stream, peer.ip().to_canonical())),
         Err(error) => {
             // Mostly too many open files: waiting helps, spinning does not.
             tracing::warn!("cannot accept a connection: {error}");
@@ -125,13 +168,18 @@ async fn accept(
     }
 }
 
-async fn converse(stream: TcpStream, desk: Arc<Desk>, mut stop: watch::Receiver<bool>) {
+async fn converse(
+    stream: TcpStream,
+    peer: IpAddr,
+    desk: Arc<Desk>,
+    mut stop: watch::Receiver<bool>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
     let service = service_fn(move |request| {
         let desk = desk.clone();
-        async move { Ok::<_, Infallible>(answer(&desk, request).await) }
+        async move { Ok::<_, Infallible>(answer(&desk, peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -152,18 +200,18 @@ async fn converse(stream: TcpStream, desk: Arc<Desk>, mut stop: watch::Receiver<
     }
 }
 
-async fn answer(desk: &Desk, request: Request<Incoming>) -> Reply {
+async fn answer(desk: &Desk, peer: IpAddr, request: Request<Incoming>) -> Reply {
     desk.counters.http_requests.tick();
     let path = request.uri().path().trim_end_matches('/');
     let method = request.method().clone();
     let reading = method == Method::GET || method == Method::HEAD;
     let reply = match path {
-        "/api/v1/recordings" if reading => search::recordings(desk, &request).await,
-        "/healthz" if reading => search::health(desk).await,
-        "/api/v1/recordings" | "/healthz" => not_allowed("GET"),
+        "/healthz" if reading => api::health(desk).await,
+        "/healthz" => not_allowed("GET"),
+        _ if path.starts_with("/api/") => api::answer(desk, peer, request).await,
         // The original is `/orktrack/command`; people configure all kinds of prefixes.
         _ if path.ends_with("/command") => match method {
-            Method::GET | Method::POST => command_reply(desk, request).await,
+            Method::GET | Method::POST => command_reply(desk, peer, request).await,
             _ => not_allowed("GET, POST"),
         },
         _ => text(StatusCode::NOT_FOUND, "nothing here; messages go to /orktrack/command\n"),
@@ -174,7 +222,21 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Reply {
     reply
 }
 
-async fn command_reply(desk: &Desk, request: Request<Incoming>) -> Reply {
+async fn command_reply(desk: &Desk, peer: IpAddr, request: Request<Incoming>) -> Reply {
+    let account = match api::identify(desk, request.headers(), true).await {
+        Ok(account) => account,
+        Err(reply) => return reply,
+    };
+    let commanding = |account: &Account| matches!(account.role, Role::Admin | Role::Api);
+    let near = desk.config.networks.iter().any(|network| network.contains(&peer));
+    if !near && !account.as_ref().is_some_and(commanding) {
+        tracing::warn!(%peer, "refused a command: not from commands.networks, no token");
+        return text(
+            StatusCode::FORBIDDEN,
+            "commands are taken from the networks of commands.networks, or with an API token\n",
+        );
+    }
+    let caller = Caller { address: peer, account };
     let (head, body) = request.into_parts();
     let body = match timeout(PATIENCE, Limited::new(body, BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -184,7 +246,7 @@ async fn command_reply(desk: &Desk, request: Request<Incoming>) -> Reply {
         Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the body broke off\n"),
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
     };
-    command::answer(desk, &head, &body).await
+    command::answer(desk, &caller, &head, &body).await
 }
 
 fn not_allowed(methods: &'static str) -> Reply {
@@ -202,7 +264,8 @@ fn json(status: StatusCode, body: &serde_json::Value) -> Reply {
 }
 
 fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let body = Full::new(body.into()).map_err(|never| match never {});
+    let mut reply = Response::new(body.boxed_unsync());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply

@@ -1,37 +1,46 @@
 //! The one thread that writes: takes what waits, writes it in one transaction, answers after commit.
 
-use super::{Job, News, NotStored, Outcome, file::File, rows};
+use super::{
+    Introduction, Job, NotStored, Place, recorders,
+    session::{DbError, Session},
+};
 use crate::counters::Counters;
-use orkbase::message::init::InitMessage;
-use rusqlite::{ErrorCode, TransactionBehavior};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
 use tokio::sync::mpsc;
 
-/// Most messages in one transaction.
+/// Most jobs in one transaction.
 const BATCH: usize = 256;
 /// Introductions remembered while the database cannot be written; more recorders than that are not
 /// expected on one tracker.
 const REMEMBERED: usize = 1000;
 
+/// What became of each job of a batch.
+type Ends = Vec<Result<(), NotStored>>;
+
 /// The writer's state.
 pub(super) struct Writer {
-    path: PathBuf,
-    /// `None` after the file went away, until it could be opened again.
-    file: Option<File>,
-    queue: mpsc::Receiver<Job>,
+    place: Place,
+    /// `None` after the database went away, until it could be opened again.
+    session: Option<Box<dyn Session>>,
+    queue: mpsc::Receiver<Box<dyn Job>>,
     /// Introductions that are not on the disk, by host name.
-    owed: BTreeMap<String, (InitMessage, u64)>,
+    owed: BTreeMap<String, Introduction>,
     counters: Arc<Counters>,
 }
 
 impl Writer {
-    pub(super) fn new(file: File, queue: mpsc::Receiver<Job>, counters: Arc<Counters>) -> Self {
-        let path = file.path().to_owned();
-        Self { path, file: Some(file), queue, owed: BTreeMap::new(), counters }
+    pub(super) fn new(
+        place: Place,
+        session: Box<dyn Session>,
+        queue: mpsc::Receiver<Box<dyn Job>>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { place, session: Some(session), queue, owed: BTreeMap::new(), counters }
     }
 
-    /// Runs until the last [`super::Store`] is gone and the queue is empty.
-    pub(super) fn run(mut self) {
+    /// Runs until the last [`super::Store`] is gone and the queue is empty. It is the last to close the
+    /// database: then `SQLite` leaves one file behind.
+    pub(super) fn run(mut self, readers: Vec<JoinHandle<()>>) {
         while let Some(job) = self.queue.blocking_recv() {
             let mut batch = vec![job];
             while batch.len() < BATCH
@@ -41,109 +50,111 @@ impl Writer {
             }
             self.handle_batch(batch);
         }
+        for reader in readers {
+            if reader.join().is_err() {
+                tracing::error!("a reader ended by a fault of ours");
+            }
+        }
     }
 
-    fn handle_batch(&mut self, batch: Vec<Job>) {
-        let written = self.write(&batch);
+    fn handle_batch(&mut self, mut batch: Vec<Box<dyn Job>>) {
+        let written = self.write(&mut batch);
         let was_failing = self.counters.note_store(written.is_err());
         match &written {
             Ok(_) if was_failing => tracing::info!("database can be written again"),
             Err(error) if !was_failing => {
                 tracing::error!(
-                    database = %self.path.display(),
+                    database = %self.place.shown(),
                     "cannot store messages: {error}; recorders are answered 503 and send again"
                 );
             }
             Ok(_) | Err(_) => {}
         }
         match written {
-            Ok(outcomes) => {
+            Ok(ends) => {
                 self.owed.clear();
-                for (job, outcome) in batch.into_iter().zip(outcomes) {
-                    self.answer(job, outcome);
+                for (job, end) in batch.into_iter().zip(ends) {
+                    self.answer(job, end);
                 }
             }
             Err(error) => {
                 for job in batch {
-                    self.remember(&job);
+                    self.remember(job.as_ref());
                     self.answer(job, Err(error.clone()));
                 }
             }
         }
     }
 
-    /// Writes what is owed and the batch; all is on the disk when this returns `Ok`, except messages
-    /// whose own outcome is an error.
-    fn write(&mut self, batch: &[Job]) -> Result<Vec<Result<Outcome, NotStored>>, NotStored> {
-        if self.file.as_ref().is_some_and(|file| !file.is_in_place()) {
-            self.file = None;
+    /// Writes what is owed and the batch; all is on the disk when this returns `Ok`, except jobs
+    /// whose own end is an error.
+    fn write(&mut self, batch: &mut [Box<dyn Job>]) -> Result<Ends, NotStored> {
+        if self.session.as_mut().is_some_and(|session| !session.is_in_place()) {
+            self.session = None;
         }
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => File::open(&self.path).map_err(|error| failed(&error))?,
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.place.open_writing().map_err(|error| failed(&error))?,
         };
-        let file = self.file.insert(file);
-        let written = write_all(file, &self.owed, batch).map_err(|error| failed(&error));
-        if written.is_ok() {
-            self.counters.store_commits.tick();
-        }
-        written
-    }
-
-    fn remember(&mut self, job: &Job) {
-        match &job.news {
-            News::Init(init) if self.owed.len() < REMEMBERED => {
-                self.owed.insert(init.hostname.clone(), (init.clone(), job.received));
+        let session = self.session.insert(session);
+        match write_all(session.as_mut(), &self.owed, batch) {
+            Ok(ends) => {
+                self.counters.store_commits.tick();
+                Ok(ends)
             }
-            News::Init(_) | News::Tape(_) | News::Tag(_) => {}
+            Err(error) => {
+                if let Err(error) = session.batch("ROLLBACK") {
+                    tracing::debug!("nothing to roll back: {error}");
+                    self.session = None;
+                }
+                Err(failed(&error))
+            }
         }
     }
 
-    fn answer(&self, job: Job, outcome: Result<Outcome, NotStored>) {
-        match &outcome {
-            Ok(Outcome::Added) => self.counters.store_added.tick(),
-            Ok(Outcome::Repeated) => self.counters.store_repeated.tick(),
-            Ok(Outcome::Full) | Err(_) => self.counters.store_failed.tick(),
+    fn remember(&mut self, job: &dyn Job) {
+        if let Some(introduction) = job.introduction()
+            && self.owed.len() < REMEMBERED
+        {
+            self.owed.insert(introduction.init.hostname.clone(), introduction.clone());
         }
-        if job.reply.send(outcome).is_err() {
-            tracing::debug!("a sender went away before its answer");
+    }
+
+    fn answer(&self, job: Box<dyn Job>, end: Result<(), NotStored>) {
+        if end.is_err() {
+            self.counters.store_failed.tick();
         }
+        job.answer(end);
     }
 }
 
 fn write_all(
-    file: &mut File,
-    owed: &BTreeMap<String, (InitMessage, u64)>,
-    batch: &[Job],
-) -> rusqlite::Result<Vec<Result<Outcome, NotStored>>> {
-    let mut transaction =
-        file.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for (init, received) in owed.values() {
-        rows::put_recorder(&transaction, init, *received)?;
+    session: &mut dyn Session,
+    owed: &BTreeMap<String, Introduction>,
+    batch: &mut [Box<dyn Job>],
+) -> Result<Ends, DbError> {
+    session.begin()?;
+    for introduction in owed.values() {
+        recorders::introduce(session, introduction)?;
     }
-    let mut outcomes = Vec::with_capacity(batch.len());
+    let mut ends = Vec::with_capacity(batch.len());
     for job in batch {
-        let step = transaction.savepoint()?;
-        let written = match &job.news {
-            News::Tape(message) => rows::put_tape(&step, message, job.received),
-            News::Tag(tag) => rows::put_tag(&step, tag, job.received),
-            News::Init(init) => rows::put_recorder(&step, init, job.received),
-        };
-        outcomes.push(match written {
-            Ok(outcome) => {
-                step.commit()?;
-                Ok(outcome)
-            }
+        session.batch("SAVEPOINT job")?;
+        let end = match job.run(session) {
+            Ok(()) => Ok(()),
             // Its own fault: rolled back with its savepoint, the others go on.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            Err(error @ (DbError::Law(_) | DbError::Strange(_))) => {
                 tracing::error!("a message breaks a law of the database: {error}");
+                session.batch("ROLLBACK TO SAVEPOINT job")?;
                 Err(failed(&error))
             }
-            Err(error) => return Err(error),
-        });
+            Err(error @ DbError::Down(_)) => return Err(error),
+        };
+        session.batch("RELEASE SAVEPOINT job")?;
+        ends.push(end);
     }
-    transaction.commit()?;
-    Ok(outcomes)
+    session.batch("COMMIT")?;
+    Ok(ends)
 }
 
 fn failed(error: &dyn std::error::Error) -> NotStored {
@@ -153,25 +164,35 @@ fn failed(error: &dyn std::error::Error) -> NotStored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{sample, store::Query, store::Reader};
-    use orkbase::message::tape::Stage;
+    use crate::{
+        sample,
+        store::{Outcome, Query, Reader, Task, tapes},
+    };
+    use orkbase::message::{init::InitMessage, tape::Stage};
+    use std::path::Path;
     use tokio::sync::oneshot;
 
     type Answer = oneshot::Receiver<Result<Outcome, NotStored>>;
 
-    fn job(news: News) -> (Job, Answer) {
+    fn job(
+        introduction: Option<Introduction>,
+        work: impl FnOnce(&mut dyn Session) -> Result<Outcome, DbError> + Send + 'static,
+    ) -> (Box<dyn Job>, Answer) {
         let (reply, answer) = oneshot::channel();
-        (Job { news, received: 100, reply }, answer)
+        (Box::new(Task { work: Some(work), result: None, introduction, reply }), answer)
     }
 
-    fn tape(recid: &str, stage: Stage) -> (Job, Answer) {
-        job(News::Tape(sample::tape(recid, stage)))
+    fn tape(recid: &str, stage: Stage) -> (Box<dyn Job>, Answer) {
+        let message = sample::tape(recid, stage);
+        job(None, move |session| tapes::put(session, &message, 100, "").map(|taken| taken.outcome))
     }
 
-    fn writer(path: &std::path::Path) -> (Writer, mpsc::Sender<Job>, Arc<Counters>) {
+    fn writer(path: &Path) -> (Writer, mpsc::Sender<Box<dyn Job>>, Arc<Counters>) {
         let counters = Arc::new(Counters::default());
         let (jobs, queue) = mpsc::channel(1000);
-        (Writer::new(File::open(path).unwrap(), queue, counters.clone()), jobs, counters)
+        let place = Place::of(path);
+        let session = place.open_writing().unwrap();
+        (Writer::new(place, session, queue, counters.clone()), jobs, counters)
     }
 
     #[test]
@@ -182,41 +203,45 @@ mod tests {
         let mut answers = Vec::new();
         for n in 0..300 {
             let (job, answer) = tape(&format!("R{n}"), Stage::Start);
-            jobs.try_send(job).unwrap();
+            assert!(jobs.try_send(job).is_ok());
             answers.push(answer);
         }
         drop(jobs);
-        writer.run();
+        writer.run(Vec::new());
         for mut answer in answers {
             assert_eq!(answer.try_recv().unwrap(), Ok(Outcome::Added));
         }
-        assert_eq!((counters.store_commits.now(), counters.store_added.now()), (2, 300));
+        assert_eq!(counters.store_commits.now(), 2);
     }
 
     #[test]
     fn nothing_is_said_to_be_stored_in_a_file_that_is_gone() {
         let home = tempfile::tempdir().unwrap();
-        let place = home.path().join("place");
-        std::fs::create_dir(&place).unwrap();
-        let path = place.join("t.db");
+        let folder = home.path().join("place");
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("t.db");
         let (mut writer, _jobs, counters) = writer(&path);
-        std::fs::remove_dir_all(&place).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
 
         let (lost, mut answer) = tape("A", Stage::Start);
         let init = InitMessage::new("s", "vm", 1, "/x");
-        let (init, mut init_answer) = job(News::Init(init));
+        let init = Introduction { init, received: 100, address: String::new() };
+        let again = init.clone();
+        let (init, mut init_answer) =
+            job(Some(init), move |session| recorders::introduce(session, &again));
         writer.handle_batch(vec![lost, init]);
         assert!(matches!(answer.try_recv().unwrap(), Err(NotStored::Failed(_))));
         assert!(init_answer.try_recv().unwrap().is_err() && counters.store_failing());
 
-        std::fs::create_dir(&place).unwrap();
+        std::fs::create_dir(&folder).unwrap();
         let (again, mut answer) = tape("A", Stage::Start);
         writer.handle_batch(vec![again]);
         assert_eq!(answer.try_recv().unwrap(), Ok(Outcome::Added));
         assert!(!counters.store_failing());
-        let reader = Reader::open(&path).unwrap();
+        let mut reader = Reader::open(&path).unwrap();
         assert_eq!(reader.recordings(&Query::default()).unwrap().recordings.len(), 1);
-        assert_eq!(reader.recorders().unwrap(), 1, "the introduction was not forgotten");
+        let known = reader.read(recorders::all).unwrap();
+        assert_eq!(known.len(), 1, "the introduction was not forgotten");
     }
 
     #[test]
@@ -226,7 +251,7 @@ mod tests {
         let (mut writer, _jobs, _) = writer(&path);
         let other = rusqlite::Connection::open(&path).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        writer.file.as_ref().unwrap().connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+        writer.session.as_mut().unwrap().batch("PRAGMA busy_timeout = 0").unwrap();
         let (first, mut answer) = tape("A", Stage::Ready);
         writer.handle_batch(vec![first]);
         assert!(matches!(answer.try_recv().unwrap(), Err(NotStored::Failed(_))));
@@ -234,5 +259,24 @@ mod tests {
         let (again, mut answer) = tape("A", Stage::Ready);
         writer.handle_batch(vec![again]);
         assert_eq!(answer.try_recv().unwrap(), Ok(Outcome::Added));
+    }
+
+    #[test]
+    fn one_bad_message_costs_the_others_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut writer, _jobs, _) = writer(&home.path().join("t.db"));
+        let (good, mut first) = tape("A", Stage::Start);
+        let (bad, mut second) = job(None, |session| {
+            session.change("INSERT INTO setting VALUES ('half', 'done')", &[])?;
+            session.change("INSERT INTO setting VALUES ('', '')", &[])?;
+            Ok(Outcome::Added)
+        });
+        let (also, mut third) = tape("B", Stage::Start);
+        writer.handle_batch(vec![good, bad, also]);
+        assert_eq!(first.try_recv().unwrap(), Ok(Outcome::Added));
+        assert!(second.try_recv().unwrap().is_err());
+        assert_eq!(third.try_recv().unwrap(), Ok(Outcome::Added));
+        let session = writer.session.as_mut().unwrap();
+        assert!(session.rows("SELECT name FROM setting", &[]).unwrap().is_empty());
     }
 }

@@ -1,11 +1,23 @@
 //! The tracker from outside: bytes in, bytes out, over a real socket.
 
+mod api;
+mod commands;
+mod fleet;
+mod postgres;
+mod rights;
+mod search;
+
 use crate::{
     Tracker,
     config::Config,
     sample::{INIT, READY, START, STOP},
     start,
-    store::{Query, Reader, Recording},
+    store::{
+        Query, Reader, Recording,
+        accounts::{self, Issue, Role, Written},
+        once, recorders,
+        session::{FromValue, SessionExt},
+    },
 };
 use std::{
     fs,
@@ -50,7 +62,7 @@ impl Bench {
         let home = tempfile::tempdir().unwrap();
         let place = home.path().join("place");
         fs::create_dir(&place).unwrap();
-        let database = place.join("orktrack.db");
+        let database = postgres::fresh().unwrap_or_else(|| place.join("orktrack.db"));
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             database: database.clone(),
@@ -74,8 +86,60 @@ impl Bench {
         self.send(format!("GET {target} HTTP/1.0\r\nHost: 127.0.0.1:8080\r\n\r\n").as_bytes())
     }
 
+    /// An account of this role; returns a token for it.
+    fn account(&self, name: &str, role: Role, userid: Option<i64>, groups: &[i64]) -> String {
+        let token = format!("token-of-{name}");
+        let written = Written {
+            name: name.to_owned(),
+            role,
+            password: None,
+            userid,
+            disabled: false,
+            groups: groups.to_vec(),
+        };
+        let hash = crate::secret::sha256(&token);
+        let made = once(&self.database, |session| {
+            accounts::revoke(session, &hash)?;
+            let account = accounts::put(session, &written, 5)?;
+            let issue =
+                Issue { account, kind: "token", hash, name: String::new(), expires: u64::MAX };
+            accounts::issue(session, &issue, 5)
+        });
+        made.unwrap();
+        token
+    }
+
+    /// A request with a token.
+    fn ask(&self, token: &str, method: &str, target: &str, body: &str) -> Answer {
+        let length = body.len();
+        self.send(
+            format!(
+                "{method} {target} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Length: {length}\r\n\r\n{body}"
+            )
+            .as_bytes(),
+        )
+    }
+
+    /// A request by an admin.
+    fn api(&self, target: &str) -> Answer {
+        let token = self.account("root", Role::Admin, None, &[]);
+        self.ask(&token, "GET", target, "")
+    }
+
     fn tell(&self, query: &str) -> Answer {
         self.get(&format!("/orktrack/command?{query}"))
+    }
+
+    /// What the database says, through its own door.
+    fn sql<T: FromValue>(&self, sql: &str) -> T {
+        let said = Reader::open(&self.database).unwrap().read(|session| session.value(sql, &[]));
+        said.unwrap_or_else(|error| panic!("{sql}: {error}")).unwrap_or_else(|| panic!("{sql}"))
+    }
+
+    /// Changes something behind the tracker's back.
+    fn change(&self, sql: &str) {
+        once(&self.database, |session| session.change(sql, &[])).unwrap();
     }
 
     fn recordings(&self) -> Vec<Recording> {
@@ -102,7 +166,7 @@ fn an_original_recorder_is_answered_as_it_expects() {
     assert_eq!((one.recid.as_str(), one.duration), ("20261121_021704_EZIP", 2));
     assert_eq!((one.started, one.stopped), (1_795_227_424, Some(1_795_227_426)));
     assert_eq!(one.filename, "2026/11/21/02/20261121_021704_EZIP.wav");
-    assert_eq!(Reader::open(&bench.database).unwrap().recorders().unwrap(), 1);
+    assert_eq!(Reader::open(&bench.database).unwrap().read(recorders::count).unwrap(), 1);
 }
 
 #[test]
@@ -161,7 +225,7 @@ fn what_is_not_on_the_disk_is_answered_503() {
     assert_eq!(init.body, "class=simpleresponse success=true comment= \n");
     assert_eq!(bench.tell("cmd=ping").header("x-ork-health"), Some("failing"));
     assert_eq!(bench.get("/healthz").status(), "503");
-    assert_eq!(bench.get("/api/v1/recordings").status(), "503");
+    assert_eq!(bench.ask("x", "GET", "/api/v1/recordings", "").status(), "503");
 
     fs::create_dir(place).unwrap();
     assert_eq!(bench.tell(READY).body, TAKEN);
@@ -200,7 +264,7 @@ fn what_cannot_be_understood_is_refused_with_a_reason() {
     let bench = Bench::new();
     for (query, comment) in [
         ("foo=bar", "no%scommand:%sgive%sone%sof%scmd,%sclass,%stype"),
-        ("cmd=livestatus", "command%snot%sknown:%slivestatus"),
+        ("cmd=livestat", "command%snot%sknown:%slivestat"),
         ("type=tape&recid=&stage=start", "parameter%smissing:%srecid"),
         ("type=tape&recid=a&stage=no&timestamp=1", "invalid%svalue%sfor%sstage:%sno"),
         ("type=init&name=x", "parameter%smissing:%shostname"),
@@ -275,7 +339,7 @@ fn pages_follow_one_another_newest_first() {
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
         let target = format!("/api/v1/recordings?limit=2&party=200000&cursor={cursor}");
-        let page = bench.get(&target).json();
+        let page = bench.api(&target).json();
         for one in page["recordings"].as_array().unwrap() {
             assert_eq!(one["tags"]["codec"], "PCMU");
             seen.push(one["recid"].as_str().unwrap().to_owned());
@@ -287,12 +351,12 @@ fn pages_follow_one_another_newest_first() {
     }
     assert_eq!(seen, ["R4", "R3", "R2", "R1", "R0"]);
     let count = |query: &str| {
-        let page = bench.get(&format!("/api/v1/recordings?{query}")).json();
+        let page = bench.api(&format!("/api/v1/recordings?{query}")).json();
         page["recordings"].as_array().unwrap().len()
     };
     assert_eq!(count("party=300000"), 0);
     assert_eq!(count("since=1970-01-01T00:16:41Z&until=1970-01-01T00:16:42Z"), 2);
-    let wrong = bench.get("/api/v1/recordings?since=soon");
+    let wrong = bench.api("/api/v1/recordings?since=soon");
     assert_eq!(wrong.status(), "400");
     assert!(wrong.body.contains("is not a moment"));
 }
@@ -312,7 +376,7 @@ fn stopping_finishes_what_is_under_way() {
     assert!(running && TcpStream::connect(address).is_err());
     let wal = database.with_extension("db-wal");
     assert!(!wal.exists(), "the database was closed in order");
-    assert_eq!(Reader::open(&database).unwrap().recorders().unwrap(), 0);
+    assert_eq!(Reader::open(&database).unwrap().read(recorders::count).unwrap(), 1);
 }
 
 #[test]
