@@ -56,12 +56,13 @@ fn what_is_said_is_heard_while_it_is_said() {
     assert!(get(door, "/?type=stream").0.starts_with("HTTP/1.1 400 "));
     assert!(get(door, "/?type=stream&recid=x&format=tape").0.starts_with("HTTP/1.1 400 "));
     let (agents, scene) = (recorder.address, play(CALL).unwrap());
-    let caller = thread::spawn(move || {
+    let caller = thread::Builder::new().spawn(move || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         send(&envelopes(&scene, ""), |packet| {
             socket.send_to(packet, agents).unwrap();
         });
     });
+    let caller = caller.unwrap();
     let mut calls = serde_json::Value::Null;
     wait_until("the call is listed", || {
         calls = serde_json::from_slice(&get(door, "/calls").1).unwrap();
@@ -75,8 +76,8 @@ fn what_is_said_is_heard_while_it_is_said() {
         format!("/anything?format=wav&stereo=true&orkuid={uid}&type=stream"),
         format!("/?type=stream&recid={uid}&format=opus"),
     ];
-    let listeners: Vec<_> =
-        asked.into_iter().map(|target| thread::spawn(move || get(door, &target))).collect();
+    let listen = |target: String| thread::Builder::new().spawn(move || get(door, &target)).unwrap();
+    let listeners: Vec<_> = asked.into_iter().map(listen).collect();
     let heard: Vec<_> = listeners.into_iter().map(|thread| thread.join().unwrap()).collect();
     caller.join().unwrap();
     for (head, _) in &heard {
