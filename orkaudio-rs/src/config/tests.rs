@@ -397,7 +397,7 @@ command = "localhost:59140"
         "23: doors.command = \"localhost:59140\" is not valid; give an IP address and a port,",
         "5: there is no setting `calls.max_cals`; did you mean calls.max_calls?",
         "9: there is no section [party]; the sections are capture, calls, parties, filters, tapes, \
-         output, tracker, doors, log",
+         output, tracker, doors, codecs, log",
     ];
     for want in want {
         let want = format!("orkaudio.toml:{want}");
