@@ -225,10 +225,14 @@ fn find(database: &std::path::Path, recordings: u64) -> Done<()> {
                 break;
             }
         }
-        let worst = times.iter().max().copied().unwrap_or_default();
+        times.sort_unstable();
+        let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+        let worst = times.last().copied().unwrap_or_default();
         let pages = times.len();
-        say(&format!("{name:<28} {pages:>2} pages, {found:>5} recordings, slowest {worst:?}"))?;
-        if worst > Duration::from_millis(50) {
+        say(&format!(
+            "{name:<28} {pages:>2} pages, {found:>5} recordings, median {middle:?}, slowest {worst:?}"
+        ))?;
+        if middle > Duration::from_millis(50) {
             let plan = reader.read(|session| search::plan(session, &query))?;
             let plan: Vec<&str> = plan.lines().take(12).collect();
             say(&format!("    over 50 ms:\n{}", plan.join("\n")))?;
