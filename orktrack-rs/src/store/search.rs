@@ -236,9 +236,11 @@ fn number(text: &str) -> String {
 fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Value>), DbError> {
     let leads = leads(session, query)?;
     let mut rest = Parts::default();
-    for words in leads.iter().skip(1) {
+    // What the first one finds fits it; those of groups and scopes have conditions of their own below.
+    for (_, words) in leads.iter().skip(1).filter(|(what, _)| *what == Lead::Word) {
         has_word(&mut rest, words);
     }
+    let leading = leads.first().map(|(what, _)| *what);
     let span = |parts: &mut Parts, row: &str| {
         if let Some(since) = query.since {
             parts.and(&format!("{row}.started >= ?"), [since.into()]);
@@ -256,19 +258,21 @@ fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Va
     if let Some(seconds) = query.max_duration {
         rest.and("t.duration <= ?", [seconds.into()]);
     }
-    if let Some(group) = query.group {
+    if let Some(group) = query.group.filter(|_| leading != Some(Lead::Group)) {
         rest.and(
             "EXISTS (SELECT 1 FROM segment s JOIN group_member m ON m.orkuser = s.orkuser
              WHERE s.tape = t.id AND m.orkgroup = ?)",
             [group.into()],
         );
     }
-    scope_condition(&mut rest, &query.scope);
+    if leading != Some(Lead::Scope) {
+        scope_condition(&mut rest, &query.scope);
+    }
     let (order, beyond) = query.sort.words();
     let column = query.sort.column();
     let limit = i64::from(limit(query)) + 1;
     let by_begin = column == "started";
-    let Some(words) = leads.first() else {
+    let Some((_, words)) = leads.first() else {
         let mut parts = Parts::default();
         span(&mut parts, "t");
         if let Some(cursor) = query.cursor {
@@ -300,10 +304,17 @@ fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Va
         parts.args.push(limit.into());
         let key = if by_begin { "k.started" } else { "t.duration" };
         let id = if by_begin { "k.tape" } else { "t.id" };
+        // Without further conditions the key alone has all that the order needs.
+        let from = if by_begin && rest.conditions.is_empty() {
+            "SELECT k.tape AS id, k.started AS place FROM tape_key k WHERE".to_owned()
+        } else {
+            format!(
+                "SELECT t.id AS id, t.{column} AS place FROM tape_key k CROSS JOIN tape t
+                 WHERE t.id = k.tape AND"
+            )
+        };
         branches.push(format!(
-            "SELECT * FROM (SELECT t.id AS id, t.{column} AS place
-             FROM tape_key k CROSS JOIN tape t WHERE t.id = k.tape AND {}
-             ORDER BY {key} {order}, {id} {order} LIMIT ?) b",
+            "SELECT * FROM ({from} {} ORDER BY {key} {order}, {id} {order} LIMIT ?) b",
             parts.text()
         ));
         args.extend(parts.args);
@@ -317,36 +328,47 @@ fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Va
     Ok((number(&text), args))
 }
 
-/// The filters that have words, each with its words of which one must be there; the shortest first.
-fn leads(session: &mut dyn Session, query: &Query) -> Result<Vec<Vec<String>>, DbError> {
-    let mut leads: Vec<Vec<String>> = Vec::new();
+/// What words stand for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Lead {
+    Word,
+    Group,
+    Scope,
+}
+
+/// Words of which one must be there, and what for.
+type Leads = Vec<(Lead, Vec<String>)>;
+
+/// The filters that have words, the shortest first.
+fn leads(session: &mut dyn Session, query: &Query) -> Result<Leads, DbError> {
+    let mut leads: Leads = Vec::new();
     if let Some(party) = &query.party {
-        leads.push(vec![segments::key("party", party)]);
+        leads.push((Lead::Word, vec![segments::key("party", party)]));
     }
     if let Some(user) = query.user {
-        leads.push(vec![segments::key("user", &user.to_string())]);
+        leads.push((Lead::Word, vec![segments::key("user", &user.to_string())]));
     }
     if let Some((key, value)) = &query.tag {
-        leads.push(vec![segments::key("tag", &format!("{key}={value}"))]);
+        leads.push((Lead::Word, vec![segments::key("tag", &format!("{key}={value}"))]));
     }
     for word in query.text.as_deref().map(segments::words_of).unwrap_or_default() {
-        leads.push(vec![segments::key("word", &word)]);
+        leads.push((Lead::Word, vec![segments::key("word", &word)]));
     }
-    let mut groups: Vec<(Vec<i64>, Option<i64>)> =
-        query.group.into_iter().map(|group| (vec![group], None)).collect();
-    if let Scope::People { groups: seen, user } = &query.scope {
-        groups.push((seen.clone(), *user));
+    if let Some(group) = query.group
+        && let Some(words) = people(session, &[group], None)?
+    {
+        leads.push((Lead::Group, words));
     }
-    for (groups, user) in groups {
-        if let Some(words) = people(session, &groups, user)? {
-            leads.push(words);
-        }
+    if let Scope::People { groups, user } = &query.scope
+        && let Some(words) = people(session, groups, *user)?
+    {
+        leads.push((Lead::Scope, words));
     }
     if leads.len() < 2 {
         return Ok(leads);
     }
     let mut counted = Vec::new();
-    for words in leads {
+    for (what, words) in leads {
         let mut length = 0;
         for word in &words {
             let sql =
@@ -354,10 +376,10 @@ fn leads(session: &mut dyn Session, query: &Query) -> Result<Vec<Vec<String>>, D
             let count: Option<i64> = session.value(sql, &[word.into(), COUNTED.into()])?;
             length += count.unwrap_or(0);
         }
-        counted.push((length, words));
+        counted.push((length, what, words));
     }
     counted.sort();
-    Ok(counted.into_iter().map(|(_, words)| words).collect())
+    Ok(counted.into_iter().map(|(_, what, words)| (what, words)).collect())
 }
 
 /// The words for the people of groups, if they are few.

@@ -19,6 +19,10 @@ const BUSY: Duration = Duration::from_secs(3);
 const CHECKPOINT_PAGES: i64 = 1000;
 /// The WAL file is cut to this size after a checkpoint, in bytes.
 const WAL_LIMIT: i64 = 16 << 20;
+/// Pages kept in memory by the writer, in KiB: the index of words is written all over.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+/// Pages kept in memory by each reader, in KiB.
+const READER_CACHE_KIB: i64 = 8 << 10;
 /// Statements kept compiled.
 const STATEMENTS: usize = 128;
 
@@ -137,6 +141,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
 }
@@ -147,6 +152,7 @@ fn connect_reading(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = |connection: Connection| -> rusqlite::Result<Connection> {
         connection.busy_timeout(Duration::from_secs(3))?;
+        connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         connection.prepare("SELECT tape FROM tape_key")?;
         Ok(connection)
     };
