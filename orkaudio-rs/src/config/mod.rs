@@ -108,6 +108,14 @@ pub struct Doors {
     pub command: Option<SocketAddr>,
     /// The event stream.
     pub events: Option<SocketAddr>,
+    /// Where every command is written down; below `tracker.state_folder` if relative, empty for nowhere.
+    pub audit_file: PathBuf,
+    /// It is put aside when it has grown to this, in MiB.
+    pub audit_mib: u64,
+    /// So many files of it are kept.
+    pub audit_files: u32,
+    /// Recordings may be imported from below these folders.
+    pub import_folders: Vec<PathBuf>,
 }
 
 impl Default for Config {
@@ -148,7 +156,14 @@ impl Default for Config {
                 hostname: String::new(),
                 timeout_s: 5,
             },
-            doors: Doors { command: local(59_140), events: local(59_150) },
+            doors: Doors {
+                command: local(59_140),
+                events: local(59_150),
+                audit_file: PathBuf::from("audit.jsonl"),
+                audit_mib: 64,
+                audit_files: 8,
+                import_folders: Vec::new(),
+            },
             log_level: "info".to_owned(),
         }
     }

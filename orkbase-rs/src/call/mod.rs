@@ -3,7 +3,7 @@
 pub mod candidates;
 mod clock;
 pub mod command;
-mod control;
+pub mod control;
 pub mod course;
 pub mod dialog;
 pub mod digits;
@@ -16,7 +16,9 @@ pub mod media;
 pub mod naming;
 pub mod output;
 pub mod party;
+mod pause;
 pub mod policy;
+pub mod recent;
 pub mod recording;
 pub mod redundancy;
 pub mod report;

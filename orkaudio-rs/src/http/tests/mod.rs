@@ -22,17 +22,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct SimulatedDesk {
     asked: Mutex<Vec<Command>>,
+    errands: Mutex<Vec<Errand>>,
+    /// Who asked what, the status, and what matched.
+    audited: Mutex<Vec<(SocketAddr, String, u16, Option<u32>)>>,
     /// Party `busy` is refused; party `later` waits for this.
     later: Notify,
 }
 
 impl Desk for SimulatedDesk {
     async fn command(&self, command: Command) -> Result<Reply, Busy> {
-        let target = match &command {
-            Command::Record(target, _) | Command::Pause(target) | Command::Stop(target) => {
-                target.clone()
-            }
-        };
+        let target = command.target().clone();
         self.asked.lock().unwrap().push(command);
         let found = Reply {
             matched: 1,
@@ -50,6 +49,25 @@ impl Desk for SimulatedDesk {
             Target::Party(_) | Target::NativeCallId(_) | Target::OrkUid(_) => {}
         }
         Ok(found)
+    }
+
+    async fn errand(&self, errand: Errand) -> Answer {
+        let answer = match &errand {
+            Errand::Report { .. } => Answer::done("Reporting 3 recordings"),
+            Errand::Import(_) => Answer::failed("outside"),
+            Errand::Skip { .. } | Errand::ReloadLogging => Answer::done(""),
+            Errand::ListLogging => Answer {
+                more: vec![("count", "1".to_owned()), ("loggers", "\nroot:INFO\n".to_owned())],
+                ..Answer::done("")
+            },
+        };
+        self.errands.lock().unwrap().push(errand);
+        answer
+    }
+
+    fn audit(&self, entry: &Entry<'_>) {
+        let line = (entry.from, entry.command.to_owned(), entry.status, entry.matched);
+        self.audited.lock().unwrap().push(line);
     }
 
     fn status(&self) -> Value {
