@@ -90,7 +90,7 @@ impl Announcer {
                 }
             }
             Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_) => {
-                self.track.discarded(recid)
+                self.track.discarded(recid);
             }
         }
     }

@@ -51,7 +51,10 @@ impl Entry<'_> {
             if SECRET.iter().any(|secret| key.eq_ignore_ascii_case(secret)) {
                 return "***".to_owned();
             }
-            let end = value.floor_char_boundary(MAX_TEXT);
+            let mut end = value.len().min(MAX_TEXT);
+            while !value.is_char_boundary(end) {
+                end -= 1;
+            }
             value.get(..end).unwrap_or_default().to_owned()
         };
         let mut parameters = Map::new();

@@ -76,7 +76,7 @@ impl Answer {
     pub(super) fn fields(&self) -> Fields {
         let comment = Some(self.comment.clone());
         let fields = SimpleResponse { success: self.success, comment }.fields();
-        self.more.iter().fold(fields, |fields, (key, value)| fields.with(*key, value.as_str()))
+        self.more.iter().fold(fields, |fields, (key, value)| fields.with(key, value.as_str()))
     }
 }
 
@@ -139,7 +139,7 @@ fn moments(text: &str, zone: &TimeZone) -> Option<(i64, i64)> {
     let plain = text.len() == 15 && text.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     let date = plain.then(|| DateTime::strptime("%Y%m%d_%H%M%S", text).ok())??;
     let ambiguous = zone.to_ambiguous_timestamp(date);
-    let earlier = ambiguous.clone().earlier().ok()?.as_second();
+    let earlier = ambiguous.earlier().ok()?.as_second();
     let later = ambiguous.later().ok()?.as_second();
     Some((earlier.min(later), earlier.max(later)))
 }

@@ -105,7 +105,7 @@ impl<R: Read + Seek> Wav<R> {
                 samples.extend(self.bytes.chunks_exact(bytes).map(|sample| match sample {
                     [.., low, high] => i16::from_le_bytes([*low, *high]),
                     _ => 0,
-                }))
+                }));
             }
             Coding::Float => {
                 let whole = self.bytes.as_chunks::<4>().0;

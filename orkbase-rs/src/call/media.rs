@@ -379,7 +379,12 @@ impl Switchboard {
                 tick
             }
             Arrival::Behind => {
-                let tick = stream.timeline.place_behind(rtp.timestamp);
+                let tick = if stream.timeline.is_anchored() {
+                    stream.timeline.place_behind(rtp.timestamp)
+                } else {
+                    // The newer ones came while nobody wanted them.
+                    stream.timeline.place(rtp.timestamp, now, || false)
+                };
                 if tick < recording.floor {
                     // Sent during a pause.
                     self.counters.rtp_paused += 1;

@@ -110,6 +110,34 @@ impl Call {
         }
     }
 
+    /// Takes over what operators said of `old`, which was this call all along.
+    pub fn inherit(&mut self, old: &mut Self) {
+        let either = |wanted| self.wanted == wanted || old.wanted == wanted;
+        self.wanted = if either(Wanted::Stopped) {
+            Wanted::Stopped
+        } else if either(Wanted::Yes) {
+            Wanted::Yes
+        } else {
+            Wanted::WhenAsked
+        };
+        self.ondemand |= old.ondemand;
+        self.asked = self.asked.max(old.asked);
+        self.kept_from = self.kept_from.max(old.kept_from);
+        self.paused = self.paused.or(old.paused);
+        if self.keep == KeepSide::Both {
+            self.keep = old.keep;
+        }
+        if self.retention == Retention::Neither {
+            self.retention = old.retention;
+        }
+        self.tags.append(&mut old.tags);
+        if self.paused.is_some()
+            && let Some(recording) = self.recording.as_mut()
+        {
+            recording.pause();
+        }
+    }
+
     /// The stream that is heard for `role`.
     #[must_use]
     pub fn active_stream(&self, role: Role) -> Option<&Stream> {
