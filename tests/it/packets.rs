@@ -316,7 +316,7 @@ fn the_file_lies_beside_its_tape_and_others_open_it() {
                 );
             }
             Err(_) => {
-                skip::note("packets opened by others", "no capinfos (Debian: wireshark-common)")
+                skip::note("packets opened by others", "no capinfos (Debian: wireshark-common)");
             }
         }
     }

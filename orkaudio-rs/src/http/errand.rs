@@ -168,7 +168,8 @@ mod tests {
     use orkbase::message::url;
 
     fn read(class: &str, query: &str) -> Result<Errand, String> {
-        Errand::read(class, &url::decode(query.as_bytes()).unwrap()).unwrap()
+        let pairs = url::decode(query.as_bytes()).map_err(|error| error.to_string())?;
+        Errand::read(class, &pairs).ok_or("no errand")?
     }
 
     #[test]

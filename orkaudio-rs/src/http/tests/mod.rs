@@ -18,13 +18,15 @@ use tokio::sync::Notify;
 /// Far more than anything here takes; only a failing test waits that long.
 const LIMIT: Duration = Duration::from_secs(60);
 
+type Audited = (SocketAddr, String, u16, Option<u32>);
+
 /// Knows one call, of party 100000; keeps what it was asked.
 #[derive(Default)]
 struct SimulatedDesk {
     asked: Mutex<Vec<Command>>,
     errands: Mutex<Vec<Errand>>,
     /// Who asked what, the status, and what matched.
-    audited: Mutex<Vec<(SocketAddr, String, u16, Option<u32>)>>,
+    audited: Mutex<Vec<Audited>>,
     /// Party `busy` is refused; party `later` waits for this.
     later: Notify,
 }
