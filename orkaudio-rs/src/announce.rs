@@ -59,7 +59,7 @@ impl Announcer {
                 self.finished(finished);
                 match &finished.outcome {
                     Outcome::Ready(_) => &finished.closing.message.recid,
-                    Outcome::TooShort | Outcome::Failed(_) => return true,
+                    Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_) => return true,
                 }
             }
             Report::Recovered(recovered) => {
@@ -107,7 +107,9 @@ impl Announcer {
                     tracing::error!(orkuid = %recid, %error, "ready is told at the next start");
                 }
             }
-            Outcome::TooShort | Outcome::Failed(_) => self.track.discarded(recid),
+            Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_) => {
+                self.track.discarded(recid);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The recorder: captured packets in, tapes out, and everybody told.
 
 pub mod announce;
+pub mod audit;
 pub mod capture;
 pub mod cli;
 pub mod codecs;
@@ -10,8 +11,11 @@ pub mod engine;
 pub mod explain;
 pub mod format;
 pub mod http;
+pub mod import;
 pub mod keylog;
 pub mod live;
+pub mod logging;
+pub mod office;
 pub mod process;
 pub mod recorder;
 pub mod replay;

@@ -12,6 +12,7 @@ use orkaudio::{
     convert::{self, ConvertError},
     explain::{self, ExplainError},
     http::EventHub,
+    logging,
     replay::{self, Nobody, Print, Replay},
     setup,
     status::{self, StatusError},
@@ -82,18 +83,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(settings: Settings, more: Vec<String>) -> Result<Config, Failure> {
+fn sources(settings: Settings, more: Vec<String>) -> Sources {
     let mut sets = settings.sets;
     sets.extend(more);
-    let environment = std::env::vars_os().collect();
-    config::load(&Sources { file: settings.config, environment, sets })
+    Sources { file: settings.config, environment: std::env::vars_os().collect(), sets }
+}
+
+fn load(settings: Settings, more: Vec<String>) -> Result<Config, Failure> {
+    config::load(&sources(settings, more))
         .map_err(|mistakes| Failure(format!("wrong configuration\n{mistakes}"), 2))
 }
 
 fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::new(&config.log_level);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init();
+    logging::start(config, Sources::default());
 }
 
 /// Sets a flag at the first SIGTERM or SIGINT and calls `wake`; exits at the second.
@@ -124,6 +126,7 @@ fn on_signal(stop: Arc<AtomicBool>, wake: impl Fn() + Send + 'static) -> Result<
 
 #[cfg(feature = "live")]
 fn run(arguments: RunArguments) -> Result<(), Failure> {
+    let sources = sources(arguments.settings.clone(), Vec::new());
     let mut config = load(arguments.settings, Vec::new())?;
     if !arguments.interface.is_empty() {
         config.capture.interfaces = arguments.interface;
@@ -138,7 +141,7 @@ fn run(arguments: RunArguments) -> Result<(), Failure> {
         );
         return writeln!(io::stdout(), "{line}").map_err(Failure::new);
     }
-    start_log(&config);
+    logging::start(&config, sources);
     let stop = Arc::new(AtomicBool::new(false));
     let mut signals = Ok(());
     let done = orkaudio::recorder::run(&config, &stop, |waker| {

@@ -5,10 +5,13 @@
 
 use crate::{
     announce::{Announcer, LiveTable, live_calls},
+    audit::{Audit, Entry},
     config::Config,
     engine::{Engine, EngineSettings},
-    http::{Busy, DoorError, Doors, DoorsConfig, EventHub},
+    http::{Answer, Busy, DoorError, Doors, DoorsConfig, Errand, EventHub},
+    import::Importer,
     live::{Feeds, LiveDoor},
+    office::Office,
     process::{self, Plan},
     report, setup,
     tape::{
@@ -20,11 +23,14 @@ use crate::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
     },
 };
+use jiff::tz::TimeZone;
 use orkbase::{
     call::{
         command::{Command, Reply},
+        naming::Naming,
         output::EndReason,
     },
+    ids::TrackingIds,
     message::{init::InitMessage, tape::TapeMessage},
     time::Timestamp,
 };
@@ -49,6 +55,8 @@ const COMMANDS: usize = 64;
 /// Pieces of the key log, of 64 KiB, taken between two looks at the interfaces.
 #[cfg(feature = "live")]
 const KEY_TEXTS: usize = 4;
+/// Imported tapes waiting to be given to the processors.
+const IMPORTS: usize = 64;
 /// Verdicts of trackers waiting to be carried out.
 const VERDICTS: usize = 1_024;
 /// Undelivered messages get this long at the end; what is left waits on the disk.
@@ -103,6 +111,8 @@ struct Shared {
     wake: Mutex<Option<Box<dyn Fn() + Send>>>,
     started: SystemTime,
     folder: PathBuf,
+    office: Arc<Office>,
+    audit: Audit,
 }
 
 impl crate::http::Desk for Shared {
@@ -115,12 +125,25 @@ impl crate::http::Desk for Shared {
         reply.await.map_err(|_| Busy)
     }
 
+    async fn errand(&self, errand: Errand) -> Answer {
+        let office = Arc::clone(&self.office);
+        let done = tokio::task::spawn_blocking(move || office.run(errand)).await;
+        done.unwrap_or_else(|_| Answer::failed("it could not be carried out"))
+    }
+
+    fn audit(&self, entry: &Entry<'_>) {
+        self.audit.note(entry);
+    }
+
     fn status(&self) -> Value {
         let mut counters = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(counters) = counters.as_object_mut() {
             for (name, value) in self.track.counters().list() {
                 counters.insert(name.to_owned(), Value::from(value));
             }
+            let (written, failed) = self.audit.counts();
+            counters.insert("audit.written".to_owned(), Value::from(written));
+            counters.insert("audit.failed".to_owned(), Value::from(failed));
             counters.insert("events.published".to_owned(), Value::from(self.hub.published()));
             counters.insert("events.dropped".to_owned(), Value::from(self.hub.dropped()));
         }
@@ -151,6 +174,8 @@ pub struct Services {
     announcer: Announcer,
     /// Tapes of an earlier process that are to be processed.
     left: Vec<PathBuf>,
+    /// Imported tapes that are to be processed.
+    imported: Receiver<PathBuf>,
     _lock: File,
 }
 
@@ -206,6 +231,13 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let sidecars = setup::sidecars(config, config.tapes.sync);
     let left = save(&config.tapes.folder, &track, plan, sidecars)?;
     let (command_in, commands) = sync_channel(COMMANDS);
+    let (imported_in, imported) = sync_channel(IMPORTS);
+    let announcer = Announcer::new(track.clone(), hub.clone(), Arc::clone(&live));
+    let importer = importer(config, &track, &announcer, plan.then_some(imported_in));
+    let audit = config.tracker.state_folder.join(&config.doors.audit_file);
+    let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
+    let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
+        .map_err(|error| RunError::Io { what: "cannot open doors.audit_file", error })?;
     let shared = Arc::new(Shared {
         live: Arc::clone(&live),
         engine: Mutex::new(json!({})),
@@ -216,16 +248,17 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         wake: Mutex::new(None),
         started: SystemTime::now(),
         folder: config.tapes.folder.clone(),
+        office: Arc::new(Office { track: track.clone(), importer }),
+        audit,
     });
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
-    let doors = Doors::open(addresses, Arc::clone(&shared), hub.clone())?;
+    let doors = Doors::open(addresses, Arc::clone(&shared), hub)?;
     let feeds = Arc::new(Feeds::default());
     let listen = |address| {
         let (feeds, live) = (Arc::clone(&feeds), Arc::clone(&live));
         LiveDoor::open(address, config.doors.live_buffer_ms, feeds, live)
     };
     let live_door = config.doors.live.map(listen).transpose()?;
-    let announcer = Announcer::new(track.clone(), hub, live);
     let _lock = lock;
     Ok(Services {
         reporter,
@@ -238,8 +271,41 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         verdicts,
         announcer,
         left,
+        imported,
         _lock,
     })
+}
+
+/// Makes recordings of files; `processed` takes those that need processors.
+fn importer(
+    config: &Config,
+    track: &ReporterHandle,
+    announcer: &Announcer,
+    processed: Option<SyncSender<PathBuf>>,
+) -> Importer {
+    let (journal, announcer) = (track.clone(), announcer.clone());
+    let process = processed.map(|to| -> Box<dyn Fn(PathBuf) -> bool + Send + Sync> {
+        Box::new(move |part| to.try_send(part).is_ok())
+    });
+    Importer {
+        folders: config.doors.import_folders.clone(),
+        root: config.tapes.folder.clone(),
+        naming: Naming::parse(&config.tapes.naming).unwrap_or_default(),
+        zone: TimeZone::system(),
+        host: setup::host_facts(config),
+        mode: config.tapes.mode,
+        sync: config.tapes.sync,
+        // Half the names away from those of calls.
+        ids: Mutex::new(TrackingIds::new(seed().wrapping_add(228_488) % 456_976)),
+        known: Box::new(move |recid| journal.is_ready(recid).unwrap_or(false)),
+        tell: Box::new(move |report| announcer.reported(report)),
+        process,
+    }
+}
+
+/// Where tracking ids start.
+fn seed() -> u32 {
+    u32::try_from(now().0 / 1_000 % 456_976).unwrap_or(0)
 }
 
 /// One recorder per state folder.
@@ -356,10 +422,9 @@ impl Services {
     /// # Errors
     /// When a thread cannot be started.
     pub fn engine(&mut self, config: &Config) -> Result<Engine, RunError> {
-        let seed = u32::try_from(now().0 / 1_000 % 456_976).unwrap_or(0);
         let settings = EngineSettings {
             feeds: Arc::clone(&self.feeds),
-            ..setup::engine(config, config.tapes.folder.clone(), seed, false, config.tapes.sync)
+            ..setup::engine(config, config.tapes.folder.clone(), seed(), false, config.tapes.sync)
         };
         let announcer = self.announcer.clone();
         let told = move |report| announcer.reported(&report);
@@ -400,6 +465,7 @@ impl Services {
         }
         *self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner) =
             Value::Object(counters);
+        engine.resume(self.imported.try_iter().collect());
         *self.shared.processing.lock().unwrap_or_else(PoisonError::into_inner) =
             report::processing(&engine.processing());
         while let Ok(TrackerVerdict::Delete { recid, filename, tracker }) = self.verdicts.try_recv()

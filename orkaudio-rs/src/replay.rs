@@ -246,9 +246,8 @@ impl Printer {
         let line = match (&finished.outcome, self.print) {
             (Outcome::Ready(_), Print::Json) => Some(report::tape(finished).to_string()),
             (Outcome::Ready(file), Print::Table) => Some(row(finished, file)),
-            (Outcome::Ready(_), Print::Nothing) | (Outcome::TooShort | Outcome::Failed(_), _) => {
-                None
-            }
+            (Outcome::Ready(_), Print::Nothing)
+            | (Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_), _) => None,
         };
         if self.print == Print::Table && finished.order == 0 {
             print_line(&heading());

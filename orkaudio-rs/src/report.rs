@@ -75,6 +75,7 @@ pub fn tape(finished: &Finished) -> Value {
     let (key, value) = match &finished.outcome {
         Outcome::Ready(path) => ("file", path.as_str()),
         Outcome::TooShort => ("discarded", "too short"),
+        Outcome::Discarded => ("discarded", "an operator said so"),
         Outcome::Failed(why) => ("failed", why.as_str()),
     };
     if let Some(object) = object.as_object_mut() {
@@ -151,6 +152,7 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
     let rows = [
         ("tape.finished", load(&tapes.finished)),
         ("tape.too_short", load(&tapes.too_short)),
+        ("tape.discarded", load(&tapes.discarded)),
         ("tape.open_failed", load(&tapes.open_failed)),
         ("tape.write_failed", load(&tapes.write_failed)),
         ("tape.finish_failed", load(&tapes.finish_failed)),
@@ -279,6 +281,9 @@ pub fn packets(tap: &TapCounters) -> Map<String, Value> {
         ("srtp.unauthentic", c.srtp_unauthentic),
         ("rtp.unwanted", c.rtp_unwanted),
         ("rtp.paused", c.rtp_paused),
+        ("call.pauses_over", c.pauses_over),
+        ("call.prerecord_omitted", c.prerecord_omitted),
+        ("call.tags_refused", c.tags_refused),
         ("rtp.filtered", c.rtp_filtered),
         ("rtp.refused", c.rtp_refused),
         ("rtp.candidates", c.candidate_packets),

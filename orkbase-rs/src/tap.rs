@@ -91,6 +91,8 @@ pub struct Held {
     pub tcp_readers: usize,
     /// Skinny phones.
     pub phones: usize,
+    /// Bytes remembered of calls that nobody has asked for yet.
+    pub recent_bytes: usize,
 }
 
 /// The core of the recorder.
@@ -329,6 +331,7 @@ impl Tap {
             candidates: board.candidates_live(),
             tcp_readers: self.core.streams.len(),
             phones: self.core.phones.len(),
+            recent_bytes: board.recent_bytes(),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Calls with more than two ends: forks, transfers, both legs of a back-to-back user agent, late
 //! signalling; and calls that are left out or cut.
 
-use ork_tests::rehearse::{Rehearsal, Tape, rehearse};
+use ork_tests::rehearse::{Rehearsal, Tape, rehearse, rehearse_with};
 use ork_tests::scenario::play;
+use orkbase::call::command::{Command, Target};
 use orkbase::call::filter::{Filters, PartyPattern};
 use orkbase::call::output::{EndReason, MarkKind};
 use orkbase::call::party::Side;
 use orkbase::call::policy::IpRange;
 use orkbase::call::settings::Settings;
+use orkbase::message::tape::KeepSide;
 use orkbase::signal::Format;
 
 fn explained() -> Settings {
@@ -184,6 +186,34 @@ fn late_signalling_adopts_the_session_already_running() {
         assert_eq!((leg.packets, leg.lost), (u64::from(stream.packets), 0));
     }
     assert_eq!(got.counters.calls.calls_adopted, 1);
+}
+
+/// What was said of it before anybody knew what it was holds.
+#[test]
+fn a_pause_outlives_the_adoption_of_a_call() {
+    let settings = Settings { unannounced_after: 50, ..Settings::default() };
+    let scene =
+        play(&format!("{UP} rtp 3s; a->b reINVITE; b->a 200; a->b ACK; rtp 3s; b->a BYE")).unwrap();
+    let seen: Vec<_> = scene.frames.iter().skip(4).cloned().collect();
+    let first = seen[0].0;
+    let party = |text: &str| Target::Party(text.to_owned());
+    let mut step = 0;
+    let got = rehearse_with(&seen, settings, &mut |tap, at| {
+        if step == 0 && at.0 >= first + 2_000_000_000 {
+            step = 1;
+            let pause = Command::Pause(party("192.168.1.11"));
+            assert_eq!(tap.handle_command(at, &pause).matched, 1);
+        }
+        if step == 1 && at.0 >= first + 5_000_000_000 {
+            step = 2;
+            let record = Command::Record(party("1001"), KeepSide::Both);
+            assert_eq!(tap.handle_command(at, &record).matched, 1);
+        }
+    });
+    assert_eq!((got.counters.calls.calls_adopted, step), (1, 2));
+    let tape = got.only();
+    assert!(tape.level(0, 2_050, 4_950) < 1.0 && tape.level(1, 2_050, 4_950) < 1.0);
+    assert!(tape.level(0, 500, 1_900) > 5_000.0 && tape.level(0, 5_100, 5_900) > 5_000.0);
 }
 
 #[test]

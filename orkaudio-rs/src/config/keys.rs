@@ -8,6 +8,7 @@ use crate::{
 };
 use orkbase::{
     call::{
+        command::PauseAs,
         filter::PartyPattern,
         keeping::KeepPackets,
         naming::Naming,
@@ -98,6 +99,17 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "capture.tls_ports" => capture.tls_ports = ports;
 
     "calls.record_all" => calls.record_all = truth;
+    "calls.prerecord_s" => calls.prerecord_ms = |value| {
+        whole(value, 0..=60).map(|seconds: u64| seconds * 1_000)
+    };
+    "calls.prerecord_mib" => calls.prerecord_max_bytes = |value| {
+        whole(value, 1..=65_536).map(|mib: usize| mib << 20)
+    };
+    "calls.pause" => calls.pause = |value| {
+        let remedy = || wrong(one_of(&PauseAs::ALL.map(PauseAs::as_str)));
+        value.text().and_then(PauseAs::read).ok_or_else(remedy)
+    };
+    "calls.pause_limit_s" => calls.pause_limit_ms = seconds_or_none;
     "calls.rtp_timeout_s" => calls.rtp_timeout_ms = seconds;
     "calls.hold_timeout_s" => calls.hold_timeout_ms = seconds;
     "calls.setup_timeout_s" => calls.setup_timeout_ms = seconds;
@@ -235,6 +247,17 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "doors.events" => doors.events = door;
     "doors.live" => doors.live = door;
     "doors.live_buffer_ms" => doors.live_buffer_ms = |value| whole(value, 20..=1_000);
+    "doors.audit_file" => doors.audit_file = |value| {
+        let path = value.text().filter(|text| !text.contains('\0'));
+        path.map(PathBuf::from).ok_or_else(|| wrong("the path of a file, or \"\" for none"))
+    };
+    "doors.audit_mib" => doors.audit_mib = |value| whole(value, 1..=65_536);
+    "doors.audit_files" => doors.audit_files = |value| whole(value, 1..=1_000);
+    "doors.import_folders" => doors.import_folders = |value| {
+        entries(value, "the whole path of a folder, such as \"/srv/import\"", |text| {
+            (text.starts_with('/') && !text.contains('\0')).then(|| PathBuf::from(text))
+        })
+    };
 
     "codecs.gpl" => gpl = truth;
 

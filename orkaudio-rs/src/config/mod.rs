@@ -118,6 +118,14 @@ pub struct Doors {
     pub live: Option<SocketAddr>,
     /// How far listeners are behind the newest audio, in milliseconds.
     pub live_buffer_ms: u64,
+    /// Where every command is written down; below `tracker.state_folder` if relative, empty for nowhere.
+    pub audit_file: PathBuf,
+    /// It is put aside when it has grown to this, in MiB.
+    pub audit_mib: u64,
+    /// So many files of it are kept.
+    pub audit_files: u32,
+    /// Recordings may be imported from below these folders.
+    pub import_folders: Vec<PathBuf>,
 }
 
 impl Default for Config {
@@ -165,6 +173,10 @@ impl Default for Config {
                 events: local(59_150),
                 live: local(59_120),
                 live_buffer_ms: 100,
+                audit_file: PathBuf::from("audit.jsonl"),
+                audit_mib: 64,
+                audit_files: 8,
+                import_folders: Vec::new(),
             },
             gpl: true,
             log_level: "info".to_owned(),

@@ -7,6 +7,7 @@ use crate::{
 };
 use orkbase::{
     call::{
+        command::PauseAs,
         filter::{Filters, PartyPattern},
         keeping::KeepPackets,
         policy::{IpRange, NumberPattern},
@@ -92,6 +93,10 @@ fn every_key_sets_its_own_field() {
         gpl = false
         [calls]
         record_all = false
+        prerecord_s = 14
+        prerecord_mib = 15
+        pause = "gap"
+        pause_limit_s = 16
         rtp_timeout_s = 1
         hold_timeout_s = 2
         setup_timeout_s = 3
@@ -173,6 +178,10 @@ fn every_key_sets_its_own_field() {
         events = "[::]:1"
         live = ""
         live_buffer_ms = 60
+        audit_file = "/var/log/audit.jsonl"
+        audit_mib = 1
+        audit_files = 2
+        import_folders = ["/srv/in"]
     "#;
     let mut want = Config {
         capture: Capture {
@@ -196,6 +205,10 @@ fn every_key_sets_its_own_field() {
         },
         calls: Settings {
             record_all: false,
+            prerecord_ms: 14_000,
+            prerecord_max_bytes: 15 << 20,
+            pause: PauseAs::Gap,
+            pause_limit_ms: 16_000,
             rtp_timeout_ms: 1_000,
             hold_timeout_ms: 2_000,
             setup_timeout_ms: 3_000,
@@ -280,6 +293,10 @@ fn every_key_sets_its_own_field() {
             events: "[::]:1".parse().ok(),
             live: None,
             live_buffer_ms: 60,
+            audit_file: PathBuf::from("/var/log/audit.jsonl"),
+            audit_mib: 1,
+            audit_files: 2,
+            import_folders: vec![PathBuf::from("/srv/in")],
         },
         gpl: false,
         log_level: "warn,orkaudio::tape=debug".to_owned(),

@@ -5,7 +5,13 @@
 //! repeated: the answer's form depends on this request alone, parameters come in any order, in the
 //! URL or in a form, and a request may arrive in any number of pieces.
 
-use super::{Busy, Desk};
+use super::{
+    Busy, Desk,
+    errand::{self, Errand},
+    form::Form,
+    verb::{Selectors, Verb, tags},
+};
+use crate::audit::Entry;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -16,149 +22,29 @@ use hyper::{
     http::request::Parts,
 };
 use orkbase::{
-    call::command::{Command, Quality, Reply, Target},
-    ids::OrkUid,
+    call::command::Reply,
     message::{
         Fields, Message, Pairs, TooBig,
         response::SimpleResponse,
-        single_line,
         tape::KeepSide,
         url::{self, encode_value},
-        xml,
     },
 };
-use serde_json::{Map, Value};
-use std::time::Duration;
+use serde_json::Value;
+use std::{net::SocketAddr, time::Duration};
 use tokio::time::timeout;
 
 /// Longest form body.
 const MAX_BODY: usize = 64 << 10;
+/// What is said of a licence.
+const LICENCE: &str = "License info: none is needed, nothing is limited valid:true";
 /// How much of an unknown command's name is repeated in the answer.
 const MAX_ECHO: usize = 64;
 
+/// Commands that only tell something everybody may know: not worth a line of the audit.
+const HARMLESS: [&str; 4] = ["ping", "orkaudioversion", "listloggingconfig", "loadlicensefile"];
 /// Messages of the protocol that are no requests to a recorder.
 const SILENT: [&str; 4] = ["tape", "init", "taperesponse", "simpleresponse"];
-
-/// The form of an answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Form {
-    Xml,
-    SingleLine,
-    Json,
-}
-
-impl Form {
-    /// `text/single-line` anywhere in the request, then JSON if accepted, then XML.
-    fn wanted(parts: &Parts) -> Self {
-        const SINGLE_LINE: &[u8] = b"text/single-line";
-        let mentions = |text: &[u8]| {
-            text.windows(SINGLE_LINE.len()).any(|part| part.eq_ignore_ascii_case(SINGLE_LINE))
-        };
-        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        if mentions(target.as_bytes()) || parts.headers.values().any(|v| mentions(v.as_bytes())) {
-            return Self::SingleLine;
-        }
-        let json = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|v| v.to_ascii_lowercase().contains("application/json"))
-        };
-        if parts.headers.get_all(header::ACCEPT).iter().any(json) { Self::Json } else { Self::Xml }
-    }
-
-    const fn content_type(self) -> &'static str {
-        match self {
-            Self::Xml => "text/xml",
-            Self::SingleLine => "text/single-line",
-            Self::Json => "application/json",
-        }
-    }
-
-    fn encode(self, fields: &Fields) -> String {
-        match self {
-            Self::Xml => xml::encode(fields),
-            Self::SingleLine => single_line::encode(fields),
-            Self::Json => json(fields).to_string(),
-        }
-    }
-}
-
-fn json(fields: &Fields) -> Value {
-    let value = |key: &str, text: &str| match (key, text) {
-        ("success", "true") => Value::Bool(true),
-        ("success", "false") => Value::Bool(false),
-        (_, text) => Value::String(text.to_owned()),
-    };
-    Value::Object(fields.iter().map(|(k, v)| (k.to_owned(), value(k, v))).collect::<Map<_, _>>())
-}
-
-/// What is asked of recordings.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Verb {
-    Record,
-    Pause,
-    Stop,
-}
-
-impl Verb {
-    /// `resume` is ours: the original resumes by `record` only.
-    fn read(class: &str) -> Option<Self> {
-        match class {
-            "record" | "resume" => Some(Self::Record),
-            "pause" => Some(Self::Pause),
-            "stop" => Some(Self::Stop),
-            _ => None,
-        }
-    }
-}
-
-/// The selectors as they came, for the comment repeats them.
-struct Selectors<'a> {
-    party: &'a str,
-    orkuid: &'a str,
-    nativecallid: &'a str,
-}
-
-impl<'a> Selectors<'a> {
-    fn read(pairs: &'a Pairs) -> Self {
-        let text = |key| pairs.first(key).unwrap_or_default();
-        Self { party: text("party"), orkuid: text("orkuid"), nativecallid: text("nativecallid") }
-    }
-
-    /// The first that is not empty counts. An orkuid that can be none selects nothing.
-    fn target(&self) -> Option<Target> {
-        if !self.orkuid.is_empty() {
-            OrkUid::parse(self.orkuid).map(Target::OrkUid)
-        } else if !self.nativecallid.is_empty() {
-            Some(Target::NativeCallId(self.nativecallid.to_owned()))
-        } else if !self.party.is_empty() {
-            Some(Target::Party(self.party.to_owned()))
-        } else {
-            None
-        }
-    }
-
-    /// The comment of an answer; the recording that was found is written back.
-    fn comment(&self, verb: Verb, side: KeepSide, reply: &Reply) -> String {
-        let found = reply.orkuid.as_ref().map_or(self.orkuid, OrkUid::as_str);
-        let (what, tail) = match verb {
-            Verb::Record => ("Starting", format!(" side:{}", side.as_str())),
-            Verb::Pause => ("Pausing", String::new()),
-            Verb::Stop if reply.matched == 0 => ("Stopping", " ".to_owned()),
-            Verb::Stop => ("Stopping", format!(" {}", quality(&reply.quality))),
-        };
-        let Self { party, nativecallid, .. } = self;
-        format!("{what} capture for party:{party} orkuid:{found} nativecallid:{nativecallid}{tail}")
-    }
-}
-
-/// The original's "gap" is the step between neighbours, so an undisturbed call has 1.
-fn quality(quality: &Quality) -> String {
-    let Quality { packets, missing, gaps, longest_gap } = quality;
-    let longest_step = if *packets > 1 { longest_gap.saturating_add(1) } else { 0 };
-    format!(
-        "RtpNumPkts:{packets} RtpNumMissingPkts:{missing} RtpNumSeqGaps:{gaps} \
-         RtpMaxSeqGap:{longest_step}"
-    )
-}
 
 /// An answer that is none: what the original says with status 404.
 struct Refusal {
@@ -172,12 +58,28 @@ impl Refusal {
     }
 }
 
+/// An answer, and what came of the request.
+struct Done {
+    response: Response<Full<Bytes>>,
+    matched: Option<u32>,
+    success: bool,
+}
+
+impl Done {
+    fn new(form: Form, fields: &Fields, success: bool) -> Self {
+        let response = respond(StatusCode::OK, form.content_type(), form.encode(fields));
+        Self { response, matched: None, success }
+    }
+}
+
 /// What fails in a body, whatever it is made of.
 type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Answers requests.
 pub(super) struct Clerk<'a, D> {
     pub(super) desk: &'a D,
+    /// Who asks.
+    pub(super) from: SocketAddr,
     /// How long a body may take, and how long the engine may.
     pub(super) patience: Duration,
 }
@@ -216,37 +118,75 @@ impl<D: Desk> Clerk<'_, D> {
         response
     }
 
+    /// Does what is asked, and has it written down.
     async fn command<B>(&self, parts: &Parts, body: B) -> Result<Response<Full<Bytes>>, Refusal>
     where
         B: Body<Error: Into<BodyError>>,
     {
         let pairs = self.pairs(parts, body).await?;
-        let class = class(&pairs)?;
-        let form = Form::wanted(parts);
-        let fields = match (class.as_str(), Verb::read(&class)) {
-            (_, Some(verb)) => return self.record_pause_stop(verb, &pairs, form).await,
-            ("ping", _) => SimpleResponse::bare(true).fields(),
-            ("orkaudioversion", _) => {
+        let named = class(&pairs);
+        let done = match &named {
+            Ok(class) => self.carry_out(class, &pairs, Form::wanted(parts)).await,
+            Err(why) => Err(Refusal::not_found(why.as_str())),
+        };
+        let class = named.as_deref().unwrap_or_default();
+        if !HARMLESS.contains(&class) {
+            let (status, matched, success) = match &done {
+                Ok(done) => (StatusCode::OK, done.matched, done.success),
+                Err(refusal) => (refusal.status, None, false),
+            };
+            self.desk.audit(&Entry {
+                from: self.from,
+                method: parts.method.as_str(),
+                command: class,
+                pairs: &pairs,
+                status: status.as_u16(),
+                success,
+                matched,
+            });
+        }
+        done.map(|done| done.response)
+    }
+
+    async fn carry_out(&self, class: &str, pairs: &Pairs, form: Form) -> Result<Done, Refusal> {
+        if let Some(verb) = Verb::read(class) {
+            return self.about_recording(verb, pairs, form).await;
+        }
+        if let Some(errand) = Errand::read(class, pairs) {
+            let answer = self.desk.errand(errand.map_err(Refusal::not_found)?).await;
+            return Ok(Done::new(form, &answer.fields(), answer.success));
+        }
+        let fields = match class {
+            "ping" => SimpleResponse::bare(true).fields(),
+            "orkaudioversion" => {
                 SimpleResponse::done("").fields().with("version", env!("CARGO_PKG_VERSION"))
             }
-            (silent, _) if SILENT.contains(&silent) => {
+            // Nothing here needs one; who asks wants to hear that recording goes on.
+            "loadlicensefile" => SimpleResponse::done(LICENCE).fields(),
+            "capture" => return capture(pairs, form),
+            silent if SILENT.contains(&silent) => {
                 let why = format!("Command does not return a response:{silent}");
                 return Err(Refusal::not_found(why));
             }
-            (unknown, _) => {
+            // `deletetape`, `tcpping` and `crash` too: they delete any file, probe any host, or crash.
+            unknown => {
                 let name = printable(unknown);
                 return Err(Refusal::not_found(format!("Command not found:{name}")));
             }
         };
-        Ok(respond(StatusCode::OK, form.content_type(), form.encode(&fields)))
+        Ok(Done::new(form, &fields, true))
     }
 
-    async fn record_pause_stop(
+    async fn about_recording(
         &self,
         verb: Verb,
         pairs: &Pairs,
         form: Form,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
+    ) -> Result<Done, Refusal> {
+        if verb == Verb::Tag && tags(pairs).is_empty() {
+            let why = "Serializer::GetString: required parameter missing:tagtype";
+            return Err(Refusal::not_found(why));
+        }
         let selectors = Selectors::read(pairs);
         let side = match KeepSide::read(pairs.first("side").unwrap_or_default()) {
             KeepSide::Invalid => KeepSide::Both,
@@ -255,11 +195,7 @@ impl<D: Desk> Clerk<'_, D> {
         let reply = match selectors.target() {
             None => Reply::default(),
             Some(target) => {
-                let command = match verb {
-                    Verb::Record => Command::Record(target, side),
-                    Verb::Pause => Command::Pause(target),
-                    Verb::Stop => Command::Stop(target),
-                };
+                let command = verb.command(target, side, pairs);
                 let reply = timeout(self.patience, self.desk.command(command)).await;
                 reply.unwrap_or(Err(Busy)).map_err(|busy| Refusal {
                     status: StatusCode::SERVICE_UNAVAILABLE,
@@ -268,9 +204,10 @@ impl<D: Desk> Clerk<'_, D> {
             }
         };
         let fields = SimpleResponse::done(selectors.comment(verb, side, &reply)).fields();
-        let mut response = respond(StatusCode::OK, form.content_type(), form.encode(&fields));
-        response.headers_mut().insert("x-matched", HeaderValue::from(reply.matched));
-        Ok(response)
+        let mut done = Done::new(form, &fields, true);
+        done.matched = Some(reply.matched);
+        done.response.headers_mut().insert("x-matched", HeaderValue::from(reply.matched));
+        Ok(done)
     }
 
     /// The parameters: those in the URL, then those of a form. The path does not matter, except that
@@ -316,23 +253,43 @@ fn is_form(headers: &HeaderMap) -> bool {
 
 /// The command's name in lower case. Without `type` the original takes the first value, whatever
 /// its key, and then misses `type` if it knows the command.
-fn class(pairs: &Pairs) -> Result<String, Refusal> {
+fn class(pairs: &Pairs) -> Result<String, String> {
     if let Some(class) = pairs.first("type") {
         return Ok(class.to_ascii_lowercase());
     }
     let first = pairs.iter().next().map_or("", |(_, value)| value).to_ascii_lowercase();
-    let known = Verb::read(&first).is_some()
-        || ["ping", "orkaudioversion"].contains(&first.as_str())
-        || SILENT.contains(&first.as_str());
-    Err(Refusal::not_found(if known {
+    let named = first.as_str();
+    let known = Verb::read(named).is_some()
+        || HARMLESS.contains(&named)
+        || named == "capture"
+        || errand::CLASSES.contains(&named)
+        || SILENT.contains(&named);
+    Err(if known {
         "Serializer::GetString: required parameter missing:type".to_owned()
     } else {
-        format!("Command not found:{}", printable(&first))
-    }))
+        format!("Command not found:{}", printable(named))
+    })
+}
+
+/// `capture` has never done anything but answer.
+fn capture(pairs: &Pairs, form: Form) -> Result<Done, Refusal> {
+    for key in ["captureport", "state"] {
+        if pairs.first(key).is_none() {
+            let why = format!("Serializer::GetString: required parameter missing:{key}");
+            return Err(Refusal::not_found(why));
+        }
+    }
+    let state = pairs.first("state").unwrap_or_default();
+    Ok(if ["start", "stop"].contains(&state) {
+        Done::new(form, &SimpleResponse::done("").fields(), true)
+    } else {
+        let why = "state needs to be start or stop";
+        Done::new(form, &SimpleResponse::failed(why).fields(), false)
+    })
 }
 
 /// A stranger's word in an answer of type text/html: escaped and short.
-fn printable(word: &str) -> String {
+pub(super) fn printable(word: &str) -> String {
     let mut out = String::new();
     for c in word.chars() {
         if out.len() >= MAX_ECHO {
@@ -353,35 +310,6 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_words_of_stop() {
-        let quality = |packets, missing, gaps, longest_gap| {
-            quality(&Quality { packets, missing, gaps, longest_gap })
-        };
-        let undisturbed = "RtpNumPkts:546 RtpNumMissingPkts:0 RtpNumSeqGaps:0 RtpMaxSeqGap:1";
-        assert_eq!(quality(546, 0, 0, 0), undisturbed);
-        let silent = "RtpNumPkts:0 RtpNumMissingPkts:0 RtpNumSeqGaps:0 RtpMaxSeqGap:0";
-        assert_eq!(quality(0, 0, 0, 0), silent);
-        let holes = "RtpNumPkts:10 RtpNumMissingPkts:4 RtpNumSeqGaps:2 RtpMaxSeqGap:4";
-        assert_eq!(quality(10, 4, 2, 3), holes);
-    }
-
-    #[test]
-    fn one_selector_counts() {
-        let target = |query: &str| {
-            let pairs = url::decode(query.as_bytes()).unwrap();
-            Selectors::read(&pairs).target()
-        };
-        let party = |text: &str| Some(Target::Party(text.to_owned()));
-        assert_eq!(target("party=1"), party("1"));
-        let call = Some(Target::NativeCallId("2".to_owned()));
-        assert_eq!(target("party=1&nativecallid=2&orkuid="), call);
-        let uid = OrkUid::parse("20261121_022325_KMCX").map(Target::OrkUid);
-        assert_eq!(target("party=1&nativecallid=2&OrkUid=20261121_022325_KMCX"), uid);
-        assert_eq!(target("party=1&orkuid=../x"), None);
-        assert_eq!(target(""), None);
-    }
 
     #[test]
     fn a_strangers_word_is_escaped_and_short() {

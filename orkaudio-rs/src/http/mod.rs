@@ -5,14 +5,19 @@
 //! answers or is busy, and an [`EventHub`], which never waits.
 
 mod command;
+pub mod errand;
 mod events;
+mod form;
 mod hub;
 #[cfg(test)]
 mod tests;
+mod verb;
 
+pub use errand::{Answer, Errand, Import};
 pub use events::MAX_SESSIONS;
 pub use hub::{EventHub, MAX_BYTES, MAX_EVENTS};
 
+use crate::audit::Entry;
 use events::Sessions;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -63,6 +68,12 @@ const GRACE: Duration = Duration::from_secs(1);
 pub trait Desk: Send + Sync + 'static {
     /// Carries out a command, or says at once that it cannot be taken in.
     fn command(&self, command: Command) -> impl Future<Output = Result<Reply, Busy>> + Send;
+
+    /// Does what is about no live call.
+    fn errand(&self, errand: Errand) -> impl Future<Output = Answer> + Send;
+
+    /// Writes down what somebody asked for.
+    fn audit(&self, entry: &Entry<'_>);
 
     /// Live calls and every counter; the doors add their own numbers as `http`.
     fn status(&self) -> Value;
@@ -339,11 +350,14 @@ impl<D: Desk> House<D> {
         if let Err(error) = settle(&stream, None) {
             tracing::debug!("cannot set socket options: {error}");
         }
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let from = stream.peer_addr().unwrap_or(unknown);
         let house = &self;
         let service = service_fn(move |request| async move {
             DoorCounters::count(&house.counters.requests);
             let own = || house.numbers();
-            let clerk = command::Clerk { desk: house.desk.as_ref(), patience: house.patience };
+            let (desk, patience) = (house.desk.as_ref(), house.patience);
+            let clerk = command::Clerk { desk, from, patience };
             Ok::<_, Infallible>(clerk.answer(own, request).await)
         });
         let connection = http1::Builder::new()

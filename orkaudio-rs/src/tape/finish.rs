@@ -68,6 +68,8 @@ pub enum Outcome {
     Ready(String),
     /// Thrown away: shorter than the least duration.
     TooShort,
+    /// Thrown away: an operator said so.
+    Discarded,
     /// Not, or not wholly, on the disk.
     Failed(String),
 }
@@ -144,7 +146,8 @@ pub fn run(
             };
             let process = pool.is_some();
             let error = finish.error;
-            let short = finished.closing.duration_ms < settings.min_duration_ms;
+            let short =
+                finished.closing.duration_ms < settings.min_duration_ms || finished.closing.discard;
             if let Some(packets) = finish.packets {
                 settle(settings, packets, short && finish.file.is_some(), &mut finished);
             }
@@ -164,6 +167,7 @@ pub fn run(
             let counter = match &finished.outcome {
                 Outcome::Ready(_) => &counters.finished,
                 Outcome::TooShort => &counters.too_short,
+                Outcome::Discarded => &counters.discarded,
                 Outcome::Failed(why) => {
                     tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape could not be finished");
                     &counters.finish_failed
@@ -211,8 +215,10 @@ fn finish_one(
         finished.outcome = Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
         return None;
     };
-    if finished.closing.duration_ms < settings.min_duration_ms {
+    let discard = finished.closing.discard;
+    if discard || finished.closing.duration_ms < settings.min_duration_ms {
         finished.outcome = match fs::remove_file(&tape.part) {
+            Ok(()) if discard => Outcome::Discarded,
             Ok(()) => Outcome::TooShort,
             Err(error) => {
                 Outcome::Failed(format!("cannot remove {}: {error}", tape.part.display()))

@@ -123,6 +123,8 @@ pub struct TapeCounters {
     pub finished: AtomicU64,
     /// Tapes thrown away as too short.
     pub too_short: AtomicU64,
+    /// Tapes thrown away because an operator said so.
+    pub discarded: AtomicU64,
     /// Tapes whose finishing failed; they keep their `.part` name.
     pub finish_failed: AtomicU64,
     /// Tapes that went through their processors.

@@ -5,6 +5,7 @@
 //! but what the full queue refuses.
 
 use super::{
+    ReporterError,
     counters::{TrackCounters, count, unix_seconds},
     store::{Batch, Finished, Letter, NewLetter, OpenRow, Store, Tally},
 };
@@ -58,6 +59,10 @@ pub(super) enum Item {
     IsReady(String, SyncSender<bool>),
     /// There is feedback.
     Bell,
+    /// Queue `ready` of the recordings of a time once more.
+    Again { from: i64, until: i64, to: SyncSender<Result<u64, ReporterError>> },
+    /// Give up messages that a tracker has failed.
+    Skip { num: u64, tracker: String, to: SyncSender<Result<u64, ReporterError>> },
     /// Deliver what can be delivered until then, and end.
     Stop(Instant),
 }
@@ -263,13 +268,15 @@ impl Keeper {
     }
 
     /// Answers questions; who asked may have stopped waiting.
-    fn answer(&self, items: Vec<Item>) {
+    fn answer(&mut self, items: Vec<Item>) {
         for item in items {
             let heard = match item {
                 Item::OpenTapes(to) => to.send(self.store.open_tapes().unwrap_or_default()).is_ok(),
                 Item::IsReady(recid, to) => {
                     to.send(self.store.is_ready(&recid).unwrap_or(false)).is_ok()
                 }
+                Item::Again { from, until, to } => to.send(self.again(from, until)).is_ok(),
+                Item::Skip { num, tracker, to } => to.send(self.skip(num, &tracker)).is_ok(),
                 Item::Opened { .. }
                 | Item::Told(_)
                 | Item::Tagged(_)
@@ -282,6 +289,29 @@ impl Keeper {
                 tracing::debug!("nobody waits for the journal's answer any more");
             }
         }
+    }
+
+    fn again(&mut self, from: i64, until: i64) -> Result<u64, ReporterError> {
+        let trackers: Vec<&str> = self.desks.iter().map(|desk| desk.address.as_str()).collect();
+        let done = self.store.batch(|batch| batch.again(&trackers, (from, until), wall_seconds()));
+        let done = done.map_err(|error| ReporterError::Journal(error.to_string()))?;
+        let (tapes, queued) = done.ok_or(ReporterError::TooMany)?;
+        self.count(&Tally { queued, ..Tally::default() });
+        Ok(tapes)
+    }
+
+    fn skip(&mut self, num: u64, tracker: &str) -> Result<u64, ReporterError> {
+        let meant = |desk: &&Desk| desk.address == tracker || host(&desk.address) == tracker;
+        let desk = match (tracker, self.desks.as_slice()) {
+            ("", [only]) => Some(only),
+            (_, desks) => desks.iter().find(meant),
+        };
+        let Some(desk) = desk else { return Ok(0) };
+        let (address, away) = (&desk.address, &desk.on_their_way);
+        let done = self.store.batch(|batch| batch.skip(address, num, away));
+        let refused = done.map_err(|error| ReporterError::Journal(error.to_string()))?;
+        self.count(&Tally { refused, ..Tally::default() });
+        Ok(refused)
     }
 
     /// Gives every tracker that is up what is due, as far as its link has room.
@@ -334,8 +364,23 @@ impl Item {
             | Self::Tagged(_)
             | Self::Ready { .. }
             | Self::Discarded(_) => true,
-            Self::OpenTapes(_) | Self::IsReady(..) | Self::Bell | Self::Stop(_) => false,
+            Self::OpenTapes(_)
+            | Self::IsReady(..)
+            | Self::Again { .. }
+            | Self::Skip { .. }
+            | Self::Bell
+            | Self::Stop(_) => false,
         }
+    }
+}
+
+/// The host in a tracker's address.
+fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => authority.split(':').next().unwrap_or_default(),
     }
 }
 
@@ -449,7 +494,12 @@ impl Work<'_> {
                 self.queue(message, &body, back, tally)
             }
             Item::Discarded(recid) => self.batch.discarded(recid, self.now_s),
-            Item::OpenTapes(_) | Item::IsReady(..) | Item::Bell | Item::Stop(_) => Ok(()),
+            Item::OpenTapes(_)
+            | Item::IsReady(..)
+            | Item::Again { .. }
+            | Item::Skip { .. }
+            | Item::Bell
+            | Item::Stop(_) => Ok(()),
         }
     }
 

@@ -131,6 +131,12 @@ pub enum ReporterError {
     /// A thread or its runtime could not be made.
     #[error("cannot start the tracker link")]
     Thread(#[from] io::Error),
+    /// Too many recordings to be told of again.
+    #[error("more than {} recordings in this time; ask for a shorter one", store::MOST_AGAIN)]
+    TooMany,
+    /// The database does not do what is asked.
+    #[error("the journal cannot be read or written: {0}")]
+    Journal(String),
     /// The link has been stopped, or its database does not answer.
     #[error("the tracker link is stopped")]
     Stopped,
@@ -392,6 +398,31 @@ impl ReporterHandle {
         let (to, from) = sync_channel(1);
         self.items.send(Item::IsReady(recid.to_owned(), to)).map_err(|_| ReporterError::Stopped)?;
         from.recv_timeout(PATIENCE).map_err(|_| ReporterError::Stopped)
+    }
+
+    /// Tells every tracker once more of the recordings that were ready and lie at least partly between
+    /// two moments (Unix seconds, both included); gives how many. One whose `ready` still waits is not
+    /// told twice.
+    ///
+    /// # Errors
+    /// Too many, or the journal cannot be used.
+    pub fn report_again(&self, from: i64, until: i64) -> Result<u64, ReporterError> {
+        let (to, answer) = sync_channel(1);
+        let ask = Item::Again { from, until, to };
+        self.items.send(ask).map_err(|_| ReporterError::Stopped)?;
+        answer.recv_timeout(PATIENCE).map_err(|_| ReporterError::Stopped)?
+    }
+
+    /// Gives up messages that a tracker has failed at least once, at most `num`, oldest first; gives
+    /// how many. The tracker is named by its host or address; no name means the only one there is.
+    ///
+    /// # Errors
+    /// The journal cannot be used.
+    pub fn skip(&self, num: u64, tracker: &str) -> Result<u64, ReporterError> {
+        let (to, answer) = sync_channel(1);
+        let ask = Item::Skip { num, tracker: tracker.to_owned(), to };
+        self.items.send(ask).map_err(|_| ReporterError::Stopped)?;
+        answer.recv_timeout(PATIENCE).map_err(|_| ReporterError::Stopped)?
     }
 
     /// The numbers.

@@ -12,6 +12,9 @@ const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_
 /// Another process looking at the file may hold it up this long before a batch fails.
 const BUSY: Duration = Duration::from_secs(2);
 
+/// Recordings told of again at once.
+pub(super) const MOST_AGAIN: usize = 100_000;
+
 /// The open database.
 pub(super) struct Store {
     db: Connection,
@@ -230,6 +233,63 @@ impl Batch<'_> {
         self.promote(tracker, new.recid)
     }
 
+    /// Queues `ready` of recordings of a time once more, for each tracker; gives how many recordings
+    /// and how many messages. `None` when there are too many.
+    pub(super) fn again(
+        &self,
+        trackers: &[&str],
+        (from, until): (i64, i64),
+        queued_at: i64,
+    ) -> Result<Option<(u64, u64)>> {
+        let mut rows = self.0.prepare_cached(
+            "SELECT recid, body FROM tape WHERE state = 'ready' AND closed_at >= ?1
+             AND opened_at <= ?2 ORDER BY closed_at LIMIT ?3",
+        )?;
+        let limit = i64::try_from(MOST_AGAIN).unwrap_or(i64::MAX).saturating_add(1);
+        let tapes: Vec<(String, String)> = rows
+            .query_map(params![from, until, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_>>()?;
+        if tapes.len() > MOST_AGAIN {
+            return Ok(None);
+        }
+        let mut waits = self.0.prepare_cached(
+            "SELECT 1 FROM outbox WHERE tracker = ?1 AND recid = ?2 AND stage = 'ready'",
+        )?;
+        let mut messages = 0;
+        for (recid, body) in &tapes {
+            for tracker in trackers {
+                if !waits.exists(params![tracker, recid])? {
+                    self.queue(tracker, &NewLetter { recid, stage: "ready", body, queued_at })?;
+                    messages += 1;
+                }
+            }
+        }
+        Ok(Some((u64::try_from(tapes.len()).unwrap_or(0), messages)))
+    }
+
+    /// Gives up messages that a tracker has failed and that are not on their way, oldest first.
+    pub(super) fn skip(
+        &self,
+        tracker: &str,
+        num: u64,
+        on_their_way: &BTreeSet<i64>,
+    ) -> Result<u64> {
+        let mut rows = self.0.prepare_cached(
+            "SELECT seq, recid FROM outbox WHERE tracker = ?1 AND tries > 0 ORDER BY seq LIMIT ?2",
+        )?;
+        let limit = i64::try_from(num).unwrap_or(i64::MAX);
+        let failed: Vec<(i64, String)> = rows
+            .query_map(params![tracker, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_>>()?;
+        let mut skipped = 0;
+        for (seq, recid) in failed.iter().filter(|(seq, _)| !on_their_way.contains(seq)) {
+            self.remove(*seq)?;
+            self.promote(tracker, recid)?;
+            skipped += 1;
+        }
+        Ok(skipped)
+    }
+
     /// Takes away `start` and `stop` of a recording that has a later stage to tell: all that are not
     /// on their way when the tracker is `away`, else those it has failed. Returns how many.
     pub(super) fn coalesce(
@@ -446,6 +506,53 @@ mod tests {
         let left: i64 =
             store.db.query_row("SELECT COUNT(*) FROM tape", [], |row| row.get(0)).unwrap();
         assert_eq!(left, 1);
+    }
+
+    #[test]
+    fn recordings_of_a_time_are_told_again() {
+        let mut store = Store::open(None).unwrap();
+        let tape = |recid, opened_at, closed_at| Finished {
+            recid,
+            path: "a.wav",
+            body: "ready",
+            opened_at,
+            closed_at,
+        };
+        let tapes = [("a", 10, 20), ("b", 30, 40), ("c", 50, 60)];
+        for (recid, opened_at, closed_at) in tapes {
+            store.batch(|batch| batch.ready(&tape(recid, opened_at, closed_at))).unwrap();
+        }
+        store.batch(|batch| batch.opened("d", "d", "start", 35)).unwrap();
+        store.batch(|batch| batch.queue("t", &new("b", "ready"))).unwrap();
+        let again = |store: &mut Store, from, until| {
+            store.batch(|batch| batch.again(&["t", "u"], (from, until), 7)).unwrap()
+        };
+        // What lies partly within counts; what still waits is not told twice; `d` has no end yet.
+        assert_eq!(again(&mut store, 20, 30), Some((2, 3)));
+        assert_eq!(again(&mut store, 20, 30), Some((2, 0)));
+        assert_eq!(again(&mut store, 21, 29), Some((0, 0)));
+        assert_eq!(store.rows(), Ok(4));
+        assert_eq!(due(&store, 0), [pair("b", "ready"), pair("a", "ready")]);
+    }
+
+    #[test]
+    fn only_what_a_tracker_failed_is_given_up() {
+        let mut store = Store::open(None).unwrap();
+        for (recid, stage) in [("a", "start"), ("a", "ready"), ("b", "start"), ("c", "start")] {
+            store.batch(|batch| batch.queue("t", &new(recid, stage))).unwrap();
+        }
+        let letters = store.due("t", 0, 9).unwrap();
+        for letter in &letters {
+            store.batch(|batch| batch.failed(letter.seq, 9_000)).unwrap();
+        }
+        let away = BTreeSet::from([letters[1].seq]);
+        let skip = |store: &mut Store, num| store.batch(|batch| batch.skip("t", num, &away));
+        assert_eq!(skip(&mut store, 2), Ok(1), "the second is on its way");
+        // What was behind it may go now.
+        assert_eq!(due(&store, 0), [pair("a", "ready")]);
+        assert_eq!(skip(&mut store, 9), Ok(1));
+        assert_eq!(store.rows(), Ok(2));
+        assert_eq!(store.batch(|batch| batch.skip("u", 9, &away)), Ok(0));
     }
 
     #[test]

@@ -19,6 +19,7 @@ impl Switchboard {
         let by = self.now.nanos_since(now);
         for call in self.calls.iter_mut().flatten() {
             set_back(call, now, by);
+            self.recent_bytes -= call.recent.take().map_or(0, |recent| recent.cost());
         }
         // Two seconds of packets that nobody announced are not worth their bookkeeping.
         self.candidates.clear();
@@ -34,6 +35,9 @@ fn set_back(call: &mut Call, now: Timestamp, by: u64) {
     }
     let back = |moment: &mut Timestamp| moment.0 = moment.0.saturating_sub(by);
     back(&mut call.last_media);
+    back(&mut call.asked);
+    back(&mut call.kept_from);
+    call.paused.iter_mut().for_each(back);
     back(&mut call.dialog.last_signal);
     call.epoch.iter_mut().for_each(back);
     match &mut call.dialog.progress {

@@ -23,6 +23,81 @@ pub enum Command {
     Pause(Target),
     /// End the recording; the call may go on.
     Stop(Target),
+    /// End the tape; what comes goes on the next one.
+    Split(Target),
+    /// Say what is to become of the recording.
+    Flag(Target, Retention),
+    /// Put tags, type and text, on the recording.
+    Tag(Target, Vec<(String, String)>),
+}
+
+impl Command {
+    /// Whom it is about.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        match self {
+            Self::Record(target, _)
+            | Self::Pause(target)
+            | Self::Stop(target)
+            | Self::Split(target)
+            | Self::Flag(target, _)
+            | Self::Tag(target, _) => target,
+        }
+    }
+}
+
+/// What is to become of a recording, as far as an operator said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Retention {
+    /// Nothing was said.
+    #[default]
+    Neither,
+    /// It is to be kept.
+    Keep,
+    /// It is to be thrown away at its end.
+    Discard,
+}
+
+impl Retention {
+    /// The value of the tag `Keep`.
+    #[must_use]
+    pub const fn tag(self) -> Option<&'static str> {
+        match self {
+            Self::Neither => None,
+            Self::Keep => Some("1"),
+            Self::Discard => Some("0"),
+        }
+    }
+}
+
+/// What a paused span is on the tape.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PauseAs {
+    /// Silence of the same length: offsets are those of the call.
+    #[default]
+    Silence,
+    /// Cut out, but for the time that packets may be late.
+    Gap,
+}
+
+impl PauseAs {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Silence, Self::Gap];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silence => "silence",
+            Self::Gap => "gap",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.as_str() == text)
+    }
 }
 
 /// The answer to a [`Command`].

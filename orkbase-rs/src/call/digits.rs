@@ -162,7 +162,8 @@ impl Switchboard {
         }
         let Some(recording) = call.recording.as_mut() else { return };
         let local = press.role == recording.parties.local_role;
-        if recording.paused || !keeps(recording.keep, local) {
+        let kept = call.paused.is_none() && press.at >= call.kept_from.max(call.asked);
+        if !kept || !keeps(recording.keep, local) {
             return;
         }
         if recording.digits.len() >= MAX_DIGITS {
@@ -173,7 +174,7 @@ impl Switchboard {
         // A burst of INFO comes within a millisecond: offsets tell the order, and tags of the same
         // offset and text are one to a tracker.
         let earliest = recording.digits.last().map_or(0, |last| last.offset_ms + 1);
-        let arrived = press.at.millis_since(recording.begin);
+        let arrived = recording.offset_ms(press.at);
         let offset_ms = tick.map_or(arrived, |tick| millis_from_ticks(tick - recording.start_tick));
         let offset_ms = offset_ms.max(earliest);
         let digit = Digit { side, key: press.key, offset_ms };

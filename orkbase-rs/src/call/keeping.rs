@@ -11,7 +11,7 @@ use super::{
     party::Role,
     recording::Recording,
     session::Call,
-    stream::Meaning,
+    stream::{Meaning, Stream},
     switchboard::Switchboard,
 };
 use crate::{
@@ -185,12 +185,10 @@ impl Switchboard {
         };
         let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return };
         let silent = match &call.recording {
-            Some(recording) => {
-                recording.paused || letter.private && recording.keep != KeepSide::Both
-            }
+            Some(recording) => letter.private && recording.keep != KeepSide::Both,
             None => letter.private,
         };
-        if call.ignored.is_some() || silent {
+        if call.ignored.is_some() || silent || call.is_paused_at(at) {
             return;
         }
         let letters = call.letters.get_or_insert_default();
@@ -272,13 +270,19 @@ impl Switchboard {
         let settled = self.call(owner.call).is_some_and(|call| {
             let stream = call.streams.get(usize::from(owner.stream));
             stream.is_some_and(|stream| {
-                let on = |r: &Recording| r.tape == stream.tape && !r.paused;
-                rtp.payload_type == stream.payload_type
+                let on = |r: &Recording| r.tape == stream.tape;
+                !call.is_paused_at(at)
+                    && rtp.payload_type == stream.payload_type
                     && stream.active
                     && call.recording.as_ref().is_some_and(on)
             })
         });
         let placed = settled || self.prepare(at, owner, rtp);
+        if placed {
+            self.leave_pause_behind(at, owner.call);
+        } else {
+            self.remember(at, flow, owner, rtp.packet);
+        }
         if self.may_keep_packets() {
             self.note_undecodable(owner);
             self.keep_media(at, flow, owner, rtp.packet);
@@ -307,18 +311,23 @@ impl Switchboard {
     }
 
     fn keep_media(&mut self, at: Timestamp, flow: FlowId, owner: FlowOwner, payload: &[u8]) {
-        let stream = self.call(owner.call).and_then(|c| c.streams.get(usize::from(owner.stream)));
-        if let Some(role) = stream.map(|stream| stream.role) {
+        let Some(call) = self.call(owner.call) else { return };
+        let stream = call.streams.get(usize::from(owner.stream));
+        // Keys pressed before somebody asked.
+        let private = |stream: &&Stream| {
+            at < call.asked && matches!(stream.meaning, Meaning::Event | Meaning::Redundant)
+        };
+        if let Some(role) = stream.filter(|s| !private(s)).map(|stream| stream.role) {
             self.keep_of(at, flow, owner.call, role, payload);
         }
     }
 
     fn keep_of(&mut self, at: Timestamp, flow: FlowId, slot: CallSlot, role: Role, payload: &[u8]) {
         let wanted = self.call(slot).is_some_and(|call| {
-            let on = |r: &Recording| {
-                r.kept.on && !r.paused && keeps(r.keep, role == r.parties.local_role)
-            };
-            call.ignored.is_none() && call.recording.as_ref().is_some_and(on)
+            let on = |r: &Recording| r.kept.on && keeps(r.keep, role == r.parties.local_role);
+            call.ignored.is_none()
+                && !call.is_paused_at(at)
+                && call.recording.as_ref().is_some_and(on)
         });
         if wanted {
             let mut block = Vec::new();

@@ -371,6 +371,10 @@ impl Switchboard {
                 stream.timeline.unanchor();
                 stream.anew = true;
                 let tick = stream.timeline.place(rtp.timestamp, now, || true);
+                if tick < recording.floor {
+                    self.counters.rtp_paused += 1;
+                    return;
+                }
                 if tick < recording.start_tick && !recording.begin_at(tick, self.now) {
                     stream.late += 1;
                     self.counters.rtp_late += 1;
@@ -379,7 +383,17 @@ impl Switchboard {
                 tick
             }
             Arrival::Behind => {
-                let tick = stream.timeline.place_behind(rtp.timestamp);
+                let tick = if stream.timeline.is_anchored() {
+                    stream.timeline.place_behind(rtp.timestamp)
+                } else {
+                    // The newer ones came while nobody wanted them.
+                    stream.timeline.place(rtp.timestamp, now, || false)
+                };
+                if tick < recording.floor {
+                    // Sent during a pause.
+                    self.counters.rtp_paused += 1;
+                    return;
+                }
                 let late = i64::try_from(self.settings.late_ms).unwrap_or(0);
                 if tick < now - late.saturating_mul(TICKS_PER_MILLI)
                     || tick < recording.start_tick && !recording.begin_at(tick, self.now)
@@ -533,6 +547,16 @@ impl Switchboard {
             self.counters.rtp_unwanted += 1;
             return false;
         }
+        // What was captured during a pause may come when it is over: out of another queue, or out of
+        // what was kept until its flow was known.
+        if at < call.kept_from || call.paused.is_some() && call.recording.is_none() {
+            if let Some(stream) = call.streams.get_mut(index) {
+                stream.anew = true;
+                stream.last_at = at;
+            }
+            self.counters.rtp_paused += 1;
+            return false;
+        }
         if !self.settings.both_legs
             && call.recording.is_none()
             && call
@@ -596,7 +620,7 @@ impl Switchboard {
         }
     }
 
-    fn replay(&mut self, at: Timestamp, flow: FlowId, bytes: &[u8]) {
+    pub(super) fn replay(&mut self, at: Timestamp, flow: FlowId, bytes: &[u8]) {
         let now = self.now;
         let call = self.owner_of(flow).and_then(|(slot, _)| self.call_mut(slot));
         if let Some(recording) = call.and_then(|call| call.recording.as_mut())

@@ -105,6 +105,8 @@ pub struct Closing {
     pub facts: CallFacts,
     /// Holds, pauses and transfers, in order.
     pub marks: Vec<Mark>,
+    /// It is to be thrown away: an operator said so.
+    pub discard: bool,
     /// The `stop` message, as told; becomes `ready`.
     pub message: TapeMessage,
 }
@@ -127,8 +129,10 @@ pub enum MarkKind {
     Resume,
     /// An operator paused the recording.
     Pause,
-    /// An operator let it go on.
+    /// An operator asked for it, or let it go on.
     Record,
+    /// It went on by itself: the pause had lasted too long.
+    PauseOver,
     /// A party was told to call somebody else.
     Transfer(String),
 }
@@ -142,6 +146,7 @@ impl MarkKind {
             Self::Resume => "resume",
             Self::Pause => "pause",
             Self::Record => "record",
+            Self::PauseOver => "pauseover",
             Self::Transfer(_) => "transfer",
         }
     }
@@ -152,7 +157,7 @@ impl MarkKind {
         match self {
             Self::Hold(side) => side.as_str(),
             Self::Transfer(target) => target,
-            Self::Resume | Self::Pause | Self::Record => "",
+            Self::Resume | Self::Pause | Self::Record | Self::PauseOver => "",
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     audio::block::{self, BLOCK_BYTES, Block, News, RECORD_HEADER, Record},
     ids::{OrkUid, TrackingId},
     message::tape::{KeepSide, Stage, TapeMessage},
-    rtp::timeline::TICKS_PER_SAMPLE_8K,
+    rtp::timeline::{TICKS_PER_SAMPLE_8K, millis_from_ticks},
     time::Timestamp,
 };
 use std::collections::BTreeMap;
@@ -47,6 +47,14 @@ pub struct Recording {
     pub odd: bool,
     /// Packets kept beside the audio.
     pub kept: Kept,
+    /// Pauses so far, and how long they were, in milliseconds.
+    pub pauses: u64,
+    /// See above.
+    pub paused_ms: u64,
+    /// Cut out of the tape so far, in ticks.
+    pub cut: i64,
+    /// Nothing that was sent before is placed any more, in ticks of the call: the end of the last pause.
+    pub floor: i64,
     /// Whose audio is kept.
     pub keep: KeepSide,
     /// An operator asked for it.
@@ -91,16 +99,30 @@ impl Recording {
         self.odd = true;
     }
 
-    /// Goes on after a pause.
-    pub const fn go_on(&mut self) {
+    /// Goes on after a pause that lasted so long, at `tick` of the call; `cut` ticks of it are cut
+    /// out. Each packet is looked at for a while: one from the pause may still be on its way.
+    pub fn go_on(&mut self, tick: i64, paused_ms: u64, cut: i64) {
         self.paused = false;
-        self.odd = self.kept.on;
+        self.odd = true;
+        self.floor = tick;
+        self.paused_ms += paused_ms;
+        let cut = cut.max(0);
+        let cut = cut - cut.rem_euclid(TICKS_PER_SAMPLE_8K);
+        self.cut += cut;
+        self.start_tick += cut;
+        self.end_tick += cut;
+    }
+
+    /// Where a moment lies on the tape, in milliseconds.
+    #[must_use]
+    pub fn offset_ms(&self, at: Timestamp) -> u64 {
+        at.millis_since(self.begin).saturating_sub(millis_from_ticks(self.cut))
     }
 
     /// Notes that something happened.
     pub fn mark(&mut self, at: Timestamp, what: MarkKind) {
         if self.marks.len() < MAX_MARKS {
-            self.marks.push(Mark { offset_ms: at.millis_since(self.begin), what });
+            self.marks.push(Mark { offset_ms: self.offset_ms(at), what });
         }
     }
 

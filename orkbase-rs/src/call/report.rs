@@ -74,6 +74,14 @@ pub fn add_packets(tags: &mut BTreeMap<String, String>, kept: &Kept) {
     }
 }
 
+/// Adds how often the recording was paused, and for how long altogether: `pauses`, `pausedms`.
+pub fn add_pauses(tags: &mut BTreeMap<String, String>, pauses: u64, paused_ms: u64) {
+    if pauses > 0 {
+        tags.insert("pauses".to_owned(), pauses.to_string());
+        tags.insert("pausedms".to_owned(), paused_ms.to_string());
+    }
+}
+
 /// Adds what signalling told of the call, as far as it told it: `answered` (Unix seconds),
 /// `releasedby`, `releasecode`, `releasecause`, `localagent`, `remoteagent`, `holds`, `holdms`.
 pub fn add_facts(tags: &mut BTreeMap<String, String>, facts: &CallFacts, marks: &[Mark]) {
@@ -99,7 +107,7 @@ pub fn add_facts(tags: &mut BTreeMap<String, String>, facts: &CallFacts, marks: 
             MarkKind::Resume => {
                 held_ms += since.take().map_or(0, |since| mark.offset_ms.saturating_sub(since));
             }
-            MarkKind::Pause | MarkKind::Record | MarkKind::Transfer(_) => {}
+            MarkKind::Pause | MarkKind::Record | MarkKind::PauseOver | MarkKind::Transfer(_) => {}
         }
     }
     add("holds", (holds > 0).then(|| holds.to_string()));

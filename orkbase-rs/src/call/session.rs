@@ -1,11 +1,12 @@
 //! A call as the switchboard keeps it: its dialog, its streams, its recording.
 
 use super::{
-    dialog::Dialog, digits::Presses, filter::Ignored, index::FlowId, keeping::Letters, party::Role,
-    recording::Recording, story::Story, stream::Stream,
+    command::Retention, dialog::Dialog, digits::Presses, filter::Ignored, index::FlowId,
+    keeping::Letters, party::Role, recent::Recent, recording::Recording, story::Story,
+    stream::Stream,
 };
-use crate::ids::OrkUid;
-use crate::time::Timestamp;
+use crate::{ids::OrkUid, message::tape::KeepSide, time::Timestamp};
+use std::collections::BTreeMap;
 
 /// Streams kept of one call; a phone that restarts its SSRC with every hold stays far below.
 pub const MAX_STREAMS: usize = 32;
@@ -39,8 +40,22 @@ pub struct Call {
     pub recording: Option<Recording>,
     /// What is wanted of it.
     pub wanted: Wanted,
-    /// Somebody asked for it before its tape began.
+    /// Somebody asked for it.
     pub ondemand: bool,
+    /// When, if what was said before is on the tape too.
+    pub asked: Timestamp,
+    /// Whose audio is kept.
+    pub keep: KeepSide,
+    /// Nothing is kept since then.
+    pub paused: Option<Timestamp>,
+    /// Nothing from before is kept: the end of the last pause.
+    pub kept_from: Timestamp,
+    /// What is to become of its tapes.
+    pub retention: Retention,
+    /// Tags that operators put on it.
+    pub tags: BTreeMap<String, String>,
+    /// What was said lately, while nobody has asked for it yet.
+    pub recent: Option<Box<Recent>>,
     /// Capture time of the last media packet.
     pub last_media: Timestamp,
     /// Flows bound to it.
@@ -75,6 +90,13 @@ impl Call {
             recording: None,
             wanted,
             ondemand: false,
+            asked: Timestamp(0),
+            keep: KeepSide::Both,
+            paused: None,
+            kept_from: Timestamp(0),
+            retention: Retention::Neither,
+            tags: BTreeMap::new(),
+            recent: None,
             last_media: Timestamp(0),
             flows: Vec::new(),
             holds: 0,
@@ -85,6 +107,34 @@ impl Call {
             first_tape: None,
             letters: None,
             story: None,
+        }
+    }
+
+    /// Takes over what operators said of `old`, which was this call all along.
+    pub fn inherit(&mut self, old: &mut Self) {
+        let either = |wanted| self.wanted == wanted || old.wanted == wanted;
+        self.wanted = if either(Wanted::Stopped) {
+            Wanted::Stopped
+        } else if either(Wanted::Yes) {
+            Wanted::Yes
+        } else {
+            Wanted::WhenAsked
+        };
+        self.ondemand |= old.ondemand;
+        self.asked = self.asked.max(old.asked);
+        self.kept_from = self.kept_from.max(old.kept_from);
+        self.paused = self.paused.or(old.paused);
+        if self.keep == KeepSide::Both {
+            self.keep = old.keep;
+        }
+        if self.retention == Retention::Neither {
+            self.retention = old.retention;
+        }
+        self.tags.append(&mut old.tags);
+        if self.paused.is_some()
+            && let Some(recording) = self.recording.as_mut()
+        {
+            recording.pause();
         }
     }
 

@@ -1,7 +1,8 @@
 //! What an operator may set about calls; every field has a bound and a default with a reason.
 
 use super::{
-    filter::Filters, keeping::KeepPackets, naming::Naming, policy::PartyRules, recording::HostFacts,
+    command::PauseAs, filter::Filters, keeping::KeepPackets, naming::Naming, policy::PartyRules,
+    recording::HostFacts,
 };
 use crate::signal::Format;
 use jiff::tz::TimeZone;
@@ -19,6 +20,14 @@ pub struct Settings {
     pub host: HostFacts,
     /// Record every call from its start (look-back); otherwise only when asked.
     pub record_all: bool,
+    /// Of a call that waits to be asked for, so much audio is remembered, in milliseconds; 0 is none.
+    pub prerecord_ms: u64,
+    /// Bytes remembered of all such calls.
+    pub prerecord_max_bytes: usize,
+    /// What a paused span is on the tape.
+    pub pause: PauseAs,
+    /// A pause ends by itself after so long, in milliseconds; 0 never.
+    pub pause_limit_ms: u64,
     /// Media may be absent this long before the recording ends, in milliseconds.
     pub rtp_timeout_ms: u64,
     /// The same while the call is on hold.
@@ -80,6 +89,11 @@ impl Default for Settings {
                 extension: ".wav".to_owned(),
             },
             record_all: true,
+            prerecord_ms: 0,
+            // 10 s of two-way G.711 of a thousand calls.
+            prerecord_max_bytes: 256 << 20,
+            pause: PauseAs::Silence,
+            pause_limit_ms: 0,
             // Phones that suppress silence may say nothing for many seconds; the original's 10 s cut them.
             rtp_timeout_ms: 30_000,
             hold_timeout_ms: 2 * 3_600_000,

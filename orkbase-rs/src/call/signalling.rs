@@ -270,6 +270,7 @@ impl Switchboard {
         let Some(mut old) = self.calls.get_mut(bare as usize).and_then(Option::take) else {
             return;
         };
+        self.forget_recent(&mut old);
         for announced in &old.dialog.announced {
             self.endpoints.forget(announced.address, bare);
         }
@@ -290,15 +291,16 @@ impl Switchboard {
             old.active.swap(0, 1);
         }
         let Some(call) = self.call_mut(slot) else { return };
-        call.streams = old.streams;
+        call.streams = std::mem::take(&mut old.streams);
         call.active = old.active;
-        call.flows = old.flows;
+        call.flows = std::mem::take(&mut old.flows);
         call.epoch = old.epoch;
         call.last_media = old.last_media;
-        call.presses = old.presses;
+        call.presses = std::mem::take(&mut old.presses);
         call.tapes = old.tapes;
-        call.first_tape = old.first_tape;
-        call.recording = old.recording;
+        call.first_tape = old.first_tape.take();
+        call.recording = old.recording.take();
+        call.inherit(&mut old);
         if let Some(recording) = call.recording.as_mut() {
             recording.parties.local_role = turned(recording.parties.local_role);
         }

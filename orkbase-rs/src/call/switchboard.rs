@@ -10,7 +10,7 @@ use super::{
     filter::Ignored,
     index::{CallSlot, Endpoints, Flows},
     links::Links,
-    output::{EndReason, Output, TapeId},
+    output::{EndReason, MarkKind, Output, TapeId},
     prompt::Prompt,
     session::{Call, Wanted},
     settings::Settings,
@@ -79,6 +79,12 @@ pub struct Counters {
     pub rtp_filtered: u64,
     /// RTP packets while the recording was paused.
     pub rtp_paused: u64,
+    /// Commands to put tags on a call that had too many, or that were too long.
+    pub tags_refused: u64,
+    /// Pauses that ended by themselves.
+    pub pauses_over: u64,
+    /// Packets of calls that nobody has asked for, forgotten early because there were too many.
+    pub prerecord_omitted: u64,
     /// RTP packets refused because a call or the table had too many streams or flows.
     pub rtp_refused: u64,
     /// Keys pressed, as told.
@@ -134,6 +140,8 @@ pub struct Switchboard {
     pub(super) prompt: Prompt,
     /// Bytes of packets that came before their keys, of all streams.
     pub(super) early_bytes: usize,
+    /// Bytes remembered of calls that nobody has asked for yet.
+    pub(super) recent_bytes: usize,
     /// Room for a decrypted payload.
     pub(super) plain: Vec<u8>,
 }
@@ -172,6 +180,7 @@ impl Switchboard {
             letter_bytes: 0,
             prompt: Prompt::default(),
             early_bytes: 0,
+            recent_bytes: 0,
             plain: Vec::new(),
         }
     }
@@ -295,6 +304,10 @@ impl Switchboard {
             match verdict(call, now, &self.settings) {
                 Verdict::GoOn => {}
                 Verdict::HandOver => self.hand_over(slot),
+                Verdict::Resume => {
+                    self.counters.pauses_over += 1;
+                    self.resume(slot, now, MarkKind::PauseOver);
+                }
                 Verdict::CloseTape(why) => {
                     self.close_recording(slot, why);
                     if why == EndReason::TooLong {
@@ -354,6 +367,7 @@ impl Switchboard {
 enum Verdict {
     GoOn,
     HandOver,
+    Resume,
     CloseTape(EndReason),
     EndCall(EndReason),
 }
@@ -362,6 +376,10 @@ enum Verdict {
 fn verdict(call: &Call, now: Timestamp, settings: &Settings) -> Verdict {
     let silent_ms = now.millis_since(call.last_media);
     let unsaid_ms = now.millis_since(call.dialog.last_signal);
+    let over = |since| now.millis_since(since) >= settings.pause_limit_ms;
+    if settings.pause_limit_ms > 0 && call.paused.is_some_and(over) {
+        return Verdict::Resume;
+    }
     match (call.dialog.progress, &call.recording) {
         (Progress::Ended { at }, Some(_)) if now.millis_since(at) >= settings.bye_grace_ms => {
             return Verdict::CloseTape(EndReason::HungUp);

@@ -3,6 +3,8 @@
 //! Law: outputs of one tape come in order: opened, audio, closed; nothing follows the last.
 
 use super::{
+    command::Retention,
+    control::KEEP,
     course::CallFacts,
     dialog::Progress,
     index::CallSlot,
@@ -21,7 +23,7 @@ use crate::{
         kinds::{Kind, kind},
     },
     ids::OrkUid,
-    message::tape::{KeepSide, Stage},
+    message::tape::Stage,
     rtp::timeline::{TICKS_PER_SEC, millis_from_ticks, ticks_from_nanos},
     time::Timestamp,
 };
@@ -80,6 +82,10 @@ impl Switchboard {
         if call.ondemand {
             tags.insert("ondemand".to_owned(), "true".to_owned());
         }
+        if let Some(keep) = call.retention.tag() {
+            tags.insert(KEEP.to_owned(), keep.to_owned());
+        }
+        tags.extend(call.tags.clone());
         let recording = Recording {
             tape,
             tracking_id,
@@ -91,8 +97,12 @@ impl Switchboard {
             end_tick: tick,
             paused: false,
             odd: false,
+            pauses: 0,
+            paused_ms: 0,
+            cut: 0,
+            floor: i64::MIN,
             kept: Kept::default(),
-            keep: KeepSide::Both,
+            keep: call.keep,
             ondemand: call.ondemand,
             parties,
             tags,
@@ -157,6 +167,9 @@ impl Switchboard {
         }
         let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let Some(mut recording) = call.recording.take() else { return };
+        if let Some(since) = call.paused {
+            recording.paused_ms += self.now.millis_since(since.max(recording.start));
+        }
         let local_role = recording.parties.local_role;
         let side = |role| if role == local_role { Side::Local } else { Side::Remote };
         let legs: Vec<_> = call
@@ -175,9 +188,11 @@ impl Switchboard {
         super::report::add_quality(&mut recording.tags, &legs);
         super::report::add_packets(&mut recording.tags, &recording.kept);
         super::report::add_facts(&mut recording.tags, &facts, &recording.marks);
+        super::report::add_pauses(&mut recording.tags, recording.pauses, recording.paused_ms);
         let ticks = recording.end_tick - recording.start_tick;
         let mut message = recording.message(Stage::Stop, &self.settings.host, &call.dialog.call_id);
-        message.duration = u64::try_from(ticks / TICKS_PER_SEC).unwrap_or(0);
+        // That of the call, as ever, whatever was cut out of it.
+        message.duration = u64::try_from((ticks + recording.cut) / TICKS_PER_SEC).unwrap_or(0);
         self.outputs.push_back(Output::Told(Box::new(message.clone())));
         self.outputs.push_back(Output::Closed(Box::new(Closing {
             tape: recording.tape,
@@ -188,6 +203,7 @@ impl Switchboard {
             digits: recording.digits,
             facts,
             marks: recording.marks,
+            discard: call.retention == Retention::Discard,
             message,
         })));
         self.counters.tapes_closed += 1;
@@ -215,7 +231,7 @@ impl Switchboard {
     }
 
     /// Lets go of the flows of a call; what still comes over them after a hang-up is remembered.
-    fn unbind_flows(&mut self, slot: CallSlot) {
+    pub(super) fn unbind_flows(&mut self, slot: CallSlot) {
         let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let flows = std::mem::take(&mut call.flows);
         for flow in flows {
@@ -236,6 +252,7 @@ impl Switchboard {
             return;
         };
         self.forget_letters(&mut call);
+        self.forget_recent(&mut call);
         if call.story.is_some() || call.ignored.is_some() {
             self.outputs.push_back(Output::Over(Box::new(call.account(why))));
         }

@@ -164,7 +164,13 @@ impl Timeline {
         tick
     }
 
-    /// The tick where a packet that comes after newer ones belongs.
+    /// Whether a packet was placed yet.
+    #[must_use]
+    pub const fn is_anchored(&self) -> bool {
+        self.anchored
+    }
+
+    /// The tick where a packet that comes after newer ones belongs, once the timeline is anchored.
     #[must_use]
     pub fn place_behind(&self, timestamp: u32) -> i64 {
         self.place_of(self.extend(timestamp))

@@ -7,7 +7,7 @@ use crate::sip::{Dialog, Message, Offer, Phone};
 use crate::wire::{self, RtpHead};
 use orkbase::{
     call::{
-        command::{Command, Target},
+        command::{Command, PauseAs, Retention, Target},
         keeping::KeepPackets,
         output::EndReason,
         settings::Settings,
@@ -26,6 +26,8 @@ use std::{
 const MAX_CALLS: usize = 3;
 const MAX_FLOWS: usize = 6;
 const MAX_CANDIDATES: usize = 4;
+/// Bytes remembered of calls that nobody asked for.
+const PRERECORD: usize = 20_000;
 /// Things that happen in one run.
 const MAX_STEPS: usize = 400;
 
@@ -49,6 +51,10 @@ fn play(data: &[u8]) -> u64 {
         max_flows: MAX_FLOWS,
         max_candidates: MAX_CANDIDATES,
         dialog_timeout_ms: 600_000,
+        prerecord_ms: if flags & 2 == 0 { 0 } else { 2_000 },
+        prerecord_max_bytes: PRERECORD,
+        pause: if flags & 4 == 0 { PauseAs::Silence } else { PauseAs::Gap },
+        pause_limit_ms: if flags & 8 == 0 { 0 } else { 1_500 },
         keep_packets: if flags & 64 == 0 { KeepPackets::Undecodable } else { KeepPackets::Always },
         packets_max_bytes: if flags & 128 == 0 { 1 << 30 } else { 4_096 },
         ..Settings::default()
@@ -253,10 +259,16 @@ impl Theatre {
             _ => Target::Party(String::from_utf8_lossy(input.chunk()).into_owned()),
         };
         let keep = KeepSide::ALL.get(usize::from(whom >> 4) % 5).copied().unwrap_or_default();
-        let command = match what >> 2 & 3 {
+        let command = match what >> 2 & 7 {
             0 | 1 => Command::Record(target, keep),
-            2 => Command::Pause(target),
-            _ => Command::Stop(target),
+            2 | 6 => Command::Pause(target),
+            3 => Command::Stop(target),
+            4 => Command::Split(target),
+            5 => Command::Flag(target, Retention::Discard),
+            _ => {
+                let text = String::from_utf8_lossy(input.chunk()).into_owned();
+                Command::Tag(target, vec![(format!("t{whom}"), text)])
+            }
         };
         let reply = self.tap.handle_command(self.now, &command);
         assert!(reply.matched <= 1 && (reply.matched == 1 || reply.orkuid.is_none()));
@@ -296,6 +308,7 @@ impl Theatre {
         assert!(held.calls <= MAX_CALLS, "{held:?}");
         assert!(held.flows <= MAX_FLOWS, "{held:?}");
         assert!(held.candidates <= MAX_CANDIDATES, "{held:?}");
+        assert!(held.recent_bytes <= PRERECORD, "{held:?}");
         // 64 addresses of each call at most.
         assert!(held.endpoints <= MAX_CALLS * 64, "{held:?}");
         // The directions of TCP are bounded by the packet layer.
@@ -313,7 +326,7 @@ impl Theatre {
         self.tap.finish(self.now, EndReason::Shutdown);
         let held = self.tap.held();
         assert_eq!((held.calls, held.flows, held.endpoints), (0, 0, 0), "{held:?}");
-        assert_eq!((held.tcp_readers, held.phones), (0, 0), "{held:?}");
+        assert_eq!((held.tcp_readers, held.phones, held.recent_bytes), (0, 0, 0), "{held:?}");
         self.house.drain(&mut self.tap);
         let counters = self.tap.counters();
         let tapes = u64::try_from(self.house.closed.len()).unwrap_or(u64::MAX);

@@ -173,6 +173,131 @@ fn refusals_as_observed() {
     assert!(bench.get(&many).contains("more than 256 parameters"));
 }
 
+/// Every exchange that was observed on the original, against what is answered here. Each answer differs in
+/// four ways: `Content-Length` and `X-Matched` are sent, the header is spelt `Content-Type`, and the form
+/// of an answer depends on its own request alone (the original looked into a buffer it never cleared).
+#[test]
+fn commands_beside_recordings_as_observed() {
+    let bench = Bench::open();
+    let done = xml("<success>true</success><comment></comment>");
+    let table = [
+        ("capture&captureport=x&state=start", done.clone()),
+        (
+            "capture&captureport=x&state=nonsense",
+            xml("<success>false</success><comment>state needs to be start or stop</comment>"),
+        ),
+        ("reportingskiptape&num=0", done.clone()),
+        ("reloadloggingconfig", done),
+        (
+            "listloggingconfig",
+            xml("<success>true</success><comment></comment><count>1</count>\
+                 <loggers>&#10;root:INFO&#10;</loggers>"),
+        ),
+        (
+            "reporttape&todate=20080605_090000&fromdate=20080605_080000",
+            comment("Reporting 3 recordings"),
+        ),
+        (
+            "importtape&url=/x.wav&timestamp=1",
+            xml("<success>false</success><comment>outside</comment>"),
+        ),
+        // Observed on no recorder: the answer of the API document tells of a company and two dates.
+        ("loadlicensefile", comment("License info: none is needed, nothing is limited valid:true")),
+    ];
+    for (query, wanted) in &table {
+        assert_eq!(body(&bench.get(&format!("/command?type={query}"))), wanted, "{query}");
+    }
+    let single = "GET /command?type=listloggingconfig HTTP/1.0\r\nAccept: text/single-line\r\n\r\n";
+    // The original sends raw line ends within a single line, which then is none.
+    assert_eq!(body(&bench.ask(single)), "success=true comment= count=1 loggers=%sroot:INFO%s ");
+    assert_eq!(bench.desk.errands.lock().unwrap().len(), 6);
+    assert_eq!(
+        bench.desk.errands.lock().unwrap()[0],
+        Errand::Skip { num: 0, tracker: String::new() }
+    );
+
+    let missing = "Serializer::GetString: required parameter missing:";
+    let table = [
+        ("capture&state=start", format!("{missing}captureport")),
+        ("reportingskiptape&num=abc", "StringToInt: invalid integer:abc".to_owned()),
+        ("reporttape", format!("{missing}fromdate")),
+        ("addtag&party=1", format!("{missing}tagtype")),
+        // Refused, where the original deletes any file, connects to any host, or would crash.
+        ("deletetape", "Command not found:deletetape".to_owned()),
+        ("deletetape&filename=/nonexistent/x.wav", "Command not found:deletetape".to_owned()),
+        ("tcpping&hostname=127.0.0.1&port=1", "Command not found:tcpping".to_owned()),
+        ("crash", "Command not found:crash".to_owned()),
+        // The original first misses a parameter of the message that it sends itself.
+        ("tape", "Command does not return a response:tape".to_owned()),
+    ];
+    for (query, why) in &table {
+        let answer = bench.get(&format!("/command?type={query}"));
+        assert!(answer.starts_with("HTTP/1.0 404 not found\r\n"), "{answer}");
+        assert_eq!(body(&answer), format!("Error\r\n{why}\r\n"), "{query}");
+    }
+}
+
+#[test]
+fn tags_flags_and_splits() {
+    use orkbase::call::command::Retention;
+    let bench = Bench::open();
+    let party = || Target::Party("100000".to_owned());
+    let table = [
+        ("split&party=100000", Command::Split(party()), "Splitting"),
+        ("keep&localparty=100000", Command::Flag(party(), Retention::Keep), "Keeping"),
+        ("discard&party=100000", Command::Flag(party(), Retention::Discard), "Discarding"),
+        (
+            "neither&party=100000",
+            Command::Flag(party(), Retention::Neither),
+            "Neither keeping nor discarding",
+        ),
+        (
+            "addtag&party=100000&tagtype=CustomerNo&tagtext=1:2&tagentry=AgentID:30:01&tagentry=x",
+            Command::Tag(
+                party(),
+                [("CustomerNo", "1:2"), ("AgentID", "30:01"), ("x", "")]
+                    .map(|(key, text)| (key.to_owned(), text.to_owned()))
+                    .to_vec(),
+            ),
+            "Tagging",
+        ),
+    ];
+    for (query, command, what) in table {
+        let answer = bench.get(&format!("/command?type={query}"));
+        let text =
+            format!("{what} capture for party:100000 orkuid:20261121_022325_KMCX nativecallid:");
+        assert_eq!(body(&answer), comment(&text), "{query}");
+        assert_eq!(bench.desk.asked.lock().unwrap().pop(), Some(command));
+    }
+}
+
+#[test]
+fn every_command_is_audited_with_its_source() {
+    let bench = Bench::open();
+    let queries = [
+        "type=ping",
+        "type=stop&party=7",
+        "type=pause&party=busy",
+        "type=crash",
+        "type=reporttape",
+    ];
+    for query in queries {
+        bench.get(&format!("/command?{query}"));
+    }
+    bench.get("/api/status");
+    let lines = bench.desk.audited.lock().unwrap();
+    assert!(lines.iter().all(|(from, ..)| from.ip().is_loopback() && from.port() > 0));
+    let lines: Vec<_> =
+        lines.iter().map(|(_, name, status, matched)| (name.as_str(), *status, *matched)).collect();
+    let wanted = [
+        ("stop", 200, Some(0)),
+        ("pause", 503, None),
+        ("crash", 404, None),
+        ("reporttape", 404, None),
+    ];
+    assert_eq!(lines, wanted);
+}
+
 #[test]
 fn a_form_body_counts_after_the_url() {
     let bench = Bench::open();

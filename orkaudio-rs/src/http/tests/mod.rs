@@ -18,21 +18,22 @@ use tokio::sync::Notify;
 /// Far more than anything here takes; only a failing test waits that long.
 const LIMIT: Duration = Duration::from_secs(60);
 
+type Audited = (SocketAddr, String, u16, Option<u32>);
+
 /// Knows one call, of party 100000; keeps what it was asked.
 #[derive(Default)]
 struct SimulatedDesk {
     asked: Mutex<Vec<Command>>,
+    errands: Mutex<Vec<Errand>>,
+    /// Who asked what, the status, and what matched.
+    audited: Mutex<Vec<Audited>>,
     /// Party `busy` is refused; party `later` waits for this.
     later: Notify,
 }
 
 impl Desk for SimulatedDesk {
     async fn command(&self, command: Command) -> Result<Reply, Busy> {
-        let target = match &command {
-            Command::Record(target, _) | Command::Pause(target) | Command::Stop(target) => {
-                target.clone()
-            }
-        };
+        let target = command.target().clone();
         self.asked.lock().unwrap().push(command);
         let found = Reply {
             matched: 1,
@@ -50,6 +51,25 @@ impl Desk for SimulatedDesk {
             Target::Party(_) | Target::NativeCallId(_) | Target::OrkUid(_) => {}
         }
         Ok(found)
+    }
+
+    async fn errand(&self, errand: Errand) -> Answer {
+        let answer = match &errand {
+            Errand::Report { .. } => Answer::done("Reporting 3 recordings"),
+            Errand::Import(_) => Answer::failed("outside"),
+            Errand::Skip { .. } | Errand::ReloadLogging => Answer::done(""),
+            Errand::ListLogging => Answer {
+                more: vec![("count", "1".to_owned()), ("loggers", "\nroot:INFO\n".to_owned())],
+                ..Answer::done("")
+            },
+        };
+        self.errands.lock().unwrap().push(errand);
+        answer
+    }
+
+    fn audit(&self, entry: &Entry<'_>) {
+        let line = (entry.from, entry.command.to_owned(), entry.status, entry.matched);
+        self.audited.lock().unwrap().push(line);
     }
 
     fn status(&self) -> Value {

@@ -382,6 +382,10 @@ impl TapeAudio {
         let Some(leg) = self.legs.get_mut(index) else { return };
         let way = leg.ways.get(usize::from(record.slot)).copied();
         if record.void {
+            if record.anew {
+                // A pause lies before it.
+                leg.holes.forget();
+            }
             leg.note_void(record.order);
         }
         if way == Some(Way::Noise) && leg.ways.iter().any(|way| matches!(way, Way::G711(_))) {

@@ -1,0 +1,59 @@
+//! The log, and changing what it says while the recorder runs.
+
+use crate::config::{self, Config, Sources};
+use std::{
+    io,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
+};
+
+struct Running {
+    filter: reload::Handle<EnvFilter, Registry>,
+    sources: Sources,
+    level: Mutex<String>,
+}
+
+/// There is one log in a process.
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
+/// Starts to log to standard error. `sources` are read again by [`reload`].
+pub fn start(config: &Config, sources: Sources) {
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(&config.log_level));
+    let ansi = io::IsTerminal::is_terminal(&io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+    if tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().is_ok() {
+        let level = Mutex::new(config.log_level.clone());
+        drop(RUNNING.set(Running { filter: handle, sources, level }));
+    }
+}
+
+/// Reads `log.level` again.
+///
+/// # Errors
+/// Why everything stays as it was.
+pub fn reload() -> Result<String, String> {
+    let running = RUNNING.get().ok_or("the log was not started by this program")?;
+    let config = config::load(&running.sources).map_err(|mistakes| mistakes.to_string())?;
+    running.filter.reload(EnvFilter::new(&config.log_level)).map_err(|error| error.to_string())?;
+    running.level.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&config.log_level);
+    Ok(config.log_level)
+}
+
+/// Parts of the program and what they log, `root` first: `name:LEVEL`.
+#[must_use]
+pub fn loggers() -> Vec<String> {
+    let level = RUNNING.get().map_or_else(String::new, |running| {
+        running.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    });
+    let mut list = vec![];
+    for directive in level.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        match directive.split_once('=') {
+            Some((part, level)) => list.push(format!("{part}:{}", level.to_uppercase())),
+            None => list.insert(0, format!("root:{}", directive.to_uppercase())),
+        }
+    }
+    list
+}
