@@ -1,7 +1,5 @@
 //! The tracker as a program: what it acknowledged outlives it, and its command line.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::{
     fs::File,
     io::{BufRead, BufReader, Read, Write},
