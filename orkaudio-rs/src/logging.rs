@@ -19,7 +19,7 @@ struct Running {
 /// There is one log in a process.
 static RUNNING: OnceLock<Running> = OnceLock::new();
 
-/// Starts to log to standard error. `sources` are read again by [`reload`].
+/// Starts to log to standard error. `sources` are read again by [`reload()`].
 pub fn start(config: &Config, sources: Sources) {
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&config.log_level));
     let ansi = io::IsTerminal::is_terminal(&io::stderr());
