@@ -17,7 +17,7 @@ use crate::{
     tape::{
         packets,
         recover::{self, Recovered},
-        sidecar::{self, Sidecars},
+        sidecar::Sidecars,
     },
     track::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
@@ -30,6 +30,7 @@ use orkbase::{
         naming::Naming,
         output::EndReason,
     },
+    companions,
     ids::TrackingIds,
     message::{init::InitMessage, tape::TapeMessage},
     time::Timestamp,
@@ -507,7 +508,7 @@ fn delete(folder: &Path, recid: &str, filename: &str, tracker: &str) {
         Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
     }
     // What lies beside it tells as much.
-    for companion in [packets::beside(&file), sidecar::beside(&file)] {
+    for companion in companions::beside(filename).iter().map(|name| folder.join(name)) {
         if let Err(error) = fs::remove_file(&companion)
             && error.kind() != io::ErrorKind::NotFound
         {

@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod call;
+pub mod companions;
 pub mod config;
 pub mod ids;
 pub mod message;

@@ -4,6 +4,7 @@
 //! file is called and wherever links lead (the kernel sees to it: `openat2`, `RESOLVE_BENEATH`).
 
 use crate::{config::AudioRoot, store::retention::FileOf};
+use orkbase::companions;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use std::{
     fs::File,
@@ -73,11 +74,19 @@ pub fn open(roots: &[AudioRoot], file: &FileOf) -> Result<File, FileError> {
     }
 }
 
-/// Deletes a file; that it was not there is told by `false`.
+/// Deletes a recording's file, and before it what lies beside it (packets, sidecar, the other side);
+/// that the file was not there is told by `false`.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn remove(roots: &[AudioRoot], file: &FileOf) -> Result<bool, FileError> {
+    for filename in companions::beside(&file.filename) {
+        remove_one(roots, &FileOf { filename, ..file.clone() })?;
+    }
+    remove_one(roots, file)
+}
+
+fn remove_one(roots: &[AudioRoot], file: &FileOf) -> Result<bool, FileError> {
     let (root, rest) = locate(roots, file)?;
     let root = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     let Some(name) = rest.file_name() else { return Err(FileError::Outside) };
@@ -138,11 +147,18 @@ mod tests {
         assert!(open(&[], &file(&root, "2026/a.wav")).is_err_and(outside));
         assert!(other.join("secret").exists());
 
+        for name in ["a.pcapng", "a.json", "a.remote.wav", "ab.wav", "a.txt"] {
+            fs::write(root.join("2026").join(name), "x").unwrap();
+        }
         let of_host = AudioRoot { hostname: Some("vm".to_owned()), folder: root.clone() };
         let far = file(Path::new("/var/elsewhere"), "2026/a.wav");
         assert!(open(std::slice::from_ref(&of_host), &far).is_ok());
         assert!(remove(std::slice::from_ref(&of_host), &far).unwrap());
         assert!(!remove(&[of_host], &far).unwrap(), "it was gone already");
+        let left = fs::read_dir(root.join("2026")).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["a.txt", "ab.wav"], "what lay beside it is gone too");
         let missing = |error| matches!(error, FileError::Missing);
         assert!(open(&roots, &file(&root, "2026/a.wav")).is_err_and(missing));
     }

@@ -34,7 +34,7 @@ fn with_call(
     config.tracker.state_folder = home.path().join("state");
     config.tracker.urls = Vec::new();
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    (config.doors.command, config.doors.events) = (Some(any), None);
+    (config.doors.command, config.doors.events, config.doors.live) = (Some(any), None, None);
     change(&mut config);
     let mut services = prepare(&config).unwrap();
     let mut engine = services.engine(&config).unwrap();

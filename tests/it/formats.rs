@@ -215,6 +215,7 @@ fn recorder(home: &Path, tracker: &str, log: &str) -> Running {
         ("capture.filter", "udp port 1".to_owned()),
         ("doors.command", String::new()),
         ("doors.events", String::new()),
+        ("doors.live", String::new()),
         ("output.format", "flac".to_owned()),
     ] {
         command.args(["--set", &format!("{key}={value}")]);
