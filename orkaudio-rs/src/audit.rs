@@ -31,6 +31,8 @@ const SECRET: [&str; 3] = ["token", "password", "pwd"];
 pub struct Entry<'a> {
     /// Who asked.
     pub from: SocketAddr,
+    /// By what name: of a token, or `certificate`.
+    pub by: Option<&'a str>,
     /// GET or POST.
     pub method: &'a str,
     /// What for; empty for nothing that is known.
@@ -69,8 +71,9 @@ impl Entry<'_> {
             "command": command, "parameters": parameters, "status": self.status,
             "success": self.success,
         });
-        if let (Some(matched), Some(line)) = (self.matched, line.as_object_mut()) {
-            line.insert("matched".to_owned(), Value::from(matched));
+        if let Some(line) = line.as_object_mut() {
+            line.extend(self.matched.map(|matched| ("matched".to_owned(), Value::from(matched))));
+            line.extend(self.by.map(|by| ("by".to_owned(), Value::from(by))));
         }
         format!("{line}\n")
     }
@@ -189,7 +192,16 @@ mod tests {
 
     fn entry<'a>(command: &'a str, pairs: &'a Pairs) -> Entry<'a> {
         let from = "192.0.2.7:4711".parse().unwrap();
-        Entry { from, method: "GET", command, pairs, status: 200, success: true, matched: Some(1) }
+        Entry {
+            from,
+            by: None,
+            method: "GET",
+            command,
+            pairs,
+            status: 200,
+            success: true,
+            matched: Some(1),
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ Examples:
   orkaudio run --check-config                       only look whether the configuration is right
   orkaudio decode call.pcap -o tapes                the same, with a list for people; --format opus, mp3, ...
   orkaudio convert --format flac -o copies *.wav    tapes in another format, with all they tell
-  orkaudio status                                   live calls and counters of the running recorder
+  orkaudio status --watch                           live calls and counters of the running recorder
+  orkaudio token crm control+read                   a token for a program, see doors.token_file
 
 Every setting of conf/orkaudio.toml can be given as --set key=value or in the environment
 (ORKAUDIO_TAPES_FOLDER is tapes.folder)."
@@ -48,6 +49,8 @@ pub enum Verb {
     Codecs(Settings),
     /// Show live calls and counters of the running recorder.
     Status(StatusArguments),
+    /// Make a token for a program, and the line of `doors.token_file` that lets it in.
+    Token(TokenArguments),
 }
 
 /// Where settings come from.
@@ -219,9 +222,34 @@ pub struct ExplainArguments {
 #[derive(Debug, Args)]
 pub struct StatusArguments {
     /// The answer as the recorder gives it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     pub json: bool,
+    /// Show it anew until Ctrl-C, with what changed a second; only counters that are not 0
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, requires = "watch",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every: u64,
+    /// A token with the right to read, if the recorder wants one
+    #[arg(long, value_name = "TOKEN", env = "ORKAUDIO_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// The command port of the recorder
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:59140")]
     pub address: SocketAddr,
+}
+
+/// `orkaudio token`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints the token, for the program, and the line, for the file; the token is kept nowhere else:
+
+  orkaudio token crm control+read
+  orkaudio token wallboard read+listen")]
+pub struct TokenArguments {
+    /// Who shows it, as the audit file will say: letters, digits, - _ .
+    pub name: String,
+    /// read, listen, control, discard joined by +, or all
+    #[arg(value_name = "RIGHTS")]
+    pub rights: String,
 }

@@ -10,6 +10,7 @@ pub mod convert;
 pub mod engine;
 pub mod explain;
 pub mod format;
+pub mod gate;
 pub mod http;
 pub mod import;
 pub mod keylog;

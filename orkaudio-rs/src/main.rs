@@ -6,7 +6,8 @@ use clap::Parser;
 use orkaudio::{
     announce::{Announcer, LiveTable},
     cli::{
-        Arguments, DecodeArguments, ExplainArguments, ReplayArguments, RunArguments, Settings, Verb,
+        Arguments, DecodeArguments, ExplainArguments, ReplayArguments, RunArguments, Settings,
+        TokenArguments, Verb,
     },
     config::{self, Config, Sources},
     convert::{self, ConvertError},
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
             Err(StatusError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             shown => shown.map_err(Failure::new),
         },
+        Verb::Token(arguments) => token(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,6 +83,13 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+fn token(arguments: &TokenArguments) -> Result<(), Failure> {
+    let made = orkaudio::gate::make_token(&arguments.name, &arguments.rights);
+    let (token, line) = made.map_err(|why| Failure(why, 2))?;
+    let text = format!("token for the program:\n  {token}\nline for doors.token_file:\n  {line}\n");
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::new)
 }
 
 fn sources(settings: Settings, more: Vec<String>) -> Sources {

@@ -8,6 +8,7 @@ use crate::{
     audit::{Audit, Entry},
     config::Config,
     engine::{Engine, EngineSettings},
+    gate::{Gate, GateError},
     http::{Answer, Busy, DoorError, Doors, DoorsConfig, Errand, EventHub},
     import::Importer,
     live::{Feeds, LiveDoor},
@@ -46,7 +47,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -60,6 +61,10 @@ const KEY_TEXTS: usize = 4;
 const IMPORTS: usize = 64;
 /// Verdicts of trackers waiting to be carried out.
 const VERDICTS: usize = 1_024;
+/// A recorder that has not turned for so long does not record.
+const STANDSTILL: Duration = Duration::from_secs(5);
+/// With less free where tapes go it is not ready: half a minute of a thousand calls.
+const LOW_DISK: u64 = 1 << 30;
 /// Undelivered messages get this long at the end; what is left waits on the disk.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -88,6 +93,9 @@ pub enum RunError {
     /// A door.
     #[error(transparent)]
     Door(#[from] DoorError),
+    /// Who may come through the doors.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// The interfaces.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
@@ -108,6 +116,10 @@ struct Shared {
     processing: Mutex<Value>,
     track: ReporterHandle,
     hub: EventHub,
+    gate: Arc<Gate>,
+    interfaces: Mutex<Vec<InterfaceState>>,
+    /// When the engine was last seen to turn.
+    turned: Mutex<Option<Instant>>,
     commands: SyncSender<(Command, oneshot::Sender<Reply>)>,
     wake: Mutex<Option<Box<dyn Fn() + Send>>>,
     started: SystemTime,
@@ -136,6 +148,32 @@ impl crate::http::Desk for Shared {
         self.audit.note(entry);
     }
 
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        match turned.map(|at| at.elapsed()) {
+            None => problems.push("capture has not begun".to_owned()),
+            Some(rest) if rest > STANDSTILL => {
+                problems.push(format!("capture has stood still for {} s", rest.as_secs()));
+            }
+            Some(_) => {}
+        }
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = interfaces.iter().filter(|interface| !interface.open);
+        problems.extend(
+            closed.map(|interface| format!("the interface {} is not there", interface.name)),
+        );
+        drop(interfaces);
+        match free(&self.folder) {
+            None => problems.push("the folder of tapes cannot be looked at".to_owned()),
+            Some(free) if free < LOW_DISK => {
+                problems.push(format!("the disk of tapes has {} MiB left", free >> 20));
+            }
+            Some(_) => {}
+        }
+        problems
+    }
+
     fn status(&self) -> Value {
         let mut counters = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(counters) = counters.as_object_mut() {
@@ -145,6 +183,9 @@ impl crate::http::Desk for Shared {
             let (written, failed) = self.audit.counts();
             counters.insert("audit.written".to_owned(), Value::from(written));
             counters.insert("audit.failed".to_owned(), Value::from(failed));
+            for (name, value) in self.gate.numbers() {
+                counters.insert(name.to_owned(), Value::from(value));
+            }
             counters.insert("events.published".to_owned(), Value::from(self.hub.published()));
             counters.insert("events.dropped".to_owned(), Value::from(self.hub.dropped()));
         }
@@ -153,13 +194,46 @@ impl crate::http::Desk for Shared {
             "version": env!("CARGO_PKG_VERSION"), "uptime_s": uptime,
             "calls": live_calls(&self.live),
             // Bytes where tapes go; the tracker shows it for its recorders.
-            "disk_free": rustix::fs::statvfs(&self.folder)
-                .ok()
-                .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            "disk_free": free(&self.folder),
+            "interfaces": self.interfaces(),
             "processing": *self.processing.lock().unwrap_or_else(PoisonError::into_inner),
             "counters": counters,
         })
     }
+}
+
+impl Shared {
+    fn interfaces(&self) -> Vec<Value> {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = interfaces.iter().map(|interface| {
+            json!({
+                "name": interface.name, "open": interface.open, "received": interface.received,
+                "dropped": interface.dropped, "driver_dropped": interface.driver_dropped,
+            })
+        });
+        told.collect()
+    }
+}
+
+/// An interface, as the operator sees it; frames since the start.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct InterfaceState {
+    /// Its name.
+    pub name: String,
+    /// Packets come from it.
+    pub open: bool,
+    /// Passed the filter, dropped ones included.
+    pub received: u64,
+    /// Dropped by the kernel for want of room.
+    pub dropped: u64,
+    /// Dropped by the interface or its driver.
+    pub driver_dropped: u64,
+}
+
+/// Bytes that are free where tapes go.
+fn free(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Everything that runs beside the engine.
@@ -192,6 +266,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
             error,
         })
     };
+    let gate = Arc::new(Gate::open(&config.doors)?);
     folder(&config.tapes.folder, "tapes.folder")?;
     folder(&config.tracker.state_folder, "tracker.state_folder")?;
     let lock = lock(&config.tracker.state_folder)?;
@@ -222,7 +297,8 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         verdicts: Some(verdict_in),
         ..ReporterConfig::new(trackers, init)
     })?;
-    let hub = EventHub::new();
+    // Numbers grow from one process to the next, and stay exact in a browser.
+    let hub = EventHub::starting_at(now().0 / 1_000);
     let live = Arc::new(LiveTable::new());
     let plan = Plan::of(&config.output).is_some();
     process::clean(&config.tapes.folder);
@@ -245,6 +321,9 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         processing: Mutex::new(json!([])),
         track: track.clone(),
         hub: hub.clone(),
+        gate: Arc::clone(&gate),
+        interfaces: Mutex::default(),
+        turned: Mutex::new(None),
         commands: command_in,
         wake: Mutex::new(None),
         started: SystemTime::now(),
@@ -253,11 +332,11 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         audit,
     });
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
-    let doors = Doors::open(addresses, Arc::clone(&shared), hub)?;
+    let doors = Doors::open(addresses, Arc::clone(&shared), Arc::clone(&gate), hub)?;
     let feeds = Arc::new(Feeds::default());
     let listen = |address| {
-        let (feeds, live) = (Arc::clone(&feeds), Arc::clone(&live));
-        LiveDoor::open(address, config.doors.live_buffer_ms, feeds, live)
+        let (gate, feeds, live) = (Arc::clone(&gate), Arc::clone(&feeds), Arc::clone(&live));
+        LiveDoor::open(address, config.doors.live_buffer_ms, gate, feeds, live)
     };
     let live_door = config.doors.live.map(listen).transpose()?;
     let _lock = lock;
@@ -450,6 +529,11 @@ impl Services {
         }
     }
 
+    /// How the interfaces are.
+    pub fn note_interfaces(&self, interfaces: Vec<InterfaceState>) {
+        *self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
+    }
+
     /// What is due about once a second: counters for the doors, verdicts of trackers.
     pub fn housekeeping(&self, engine: &Engine, folder: &Path, extra: &[(&str, u64)]) {
         let (tap, tapes, overrun_ms) = engine.counters();
@@ -466,6 +550,7 @@ impl Services {
         }
         *self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner) =
             Value::Object(counters);
+        *self.shared.turned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         engine.resume(self.imported.try_iter().collect());
         *self.shared.processing.lock().unwrap_or_else(PoisonError::into_inner) =
             report::processing(&engine.processing());
@@ -615,6 +700,14 @@ pub fn run(
                 ("agents.skipped_bytes", agents.skipped_bytes),
                 ("agents.kernel_dropped", agents.dropped),
             ];
+            let states = live.kernel_counts().map(|(name, open, counts)| InterfaceState {
+                name: name.to_owned(),
+                open,
+                received: counts.received,
+                dropped: counts.dropped,
+                driver_dropped: counts.if_dropped,
+            });
+            services.note_interfaces(states.collect());
             services.housekeeping(&engine, &config.tapes.folder, &extra);
         }
     }

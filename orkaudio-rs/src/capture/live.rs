@@ -234,9 +234,9 @@ impl Live {
         self.waker.clone()
     }
 
-    /// Kernel counters of each interface since the start, as of the last second.
-    pub fn kernel_counts(&self) -> impl Iterator<Item = (&str, KernelCounts)> {
-        self.wires.iter().map(|wire| (wire.name.as_str(), wire.kernel))
+    /// Each interface: whether it is open, and its kernel counters since the start, as of the last second.
+    pub fn kernel_counts(&self) -> impl Iterator<Item = (&str, bool, KernelCounts)> {
+        self.wires.iter().map(|wire| (wire.name.as_str(), wire.handle().is_some(), wire.kernel))
     }
 
     /// What capture agents sent so far, and how many are connected.

@@ -3,6 +3,7 @@
 use super::Config;
 use crate::{
     format::Format,
+    gate::Rights,
     process::{Channels, Step},
     track::TrackerUrl,
 };
@@ -256,6 +257,28 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "doors.import_folders" => doors.import_folders = |value| {
         entries(value, "the whole path of a folder, such as \"/srv/import\"", |text| {
             (text.starts_with('/') && !text.contains('\0')).then(|| PathBuf::from(text))
+        })
+    };
+    "doors.networks" => doors.networks = |value| {
+        let remedy = "a network and what it may do, such as \"10.0.0.0/8=read+listen\": read, listen, \
+                      control, discard, all or none";
+        entries(value, remedy, |text| {
+            let (range, rights) = text.split_once('=').unwrap_or((text, "all"));
+            Some((IpRange::parse(range)?, Rights::parse(rights)?))
+        })
+    };
+    "doors.token_file" => doors.token_file = file_or_none;
+    "doors.tls_certificate" => doors.tls_certificate = file_or_none;
+    "doors.tls_key" => doors.tls_key = file_or_none;
+    "doors.plain_networks" => doors.plain_networks = ranges;
+    "doors.client_ca" => doors.client_ca = file_or_none;
+    "doors.client_rights" => doors.client_rights = |value| {
+        let remedy = || wrong("read, listen, control, discard joined by +, or \"all\" or \"none\"");
+        value.text().and_then(Rights::parse).ok_or_else(remedy)
+    };
+    "doors.origins" => doors.origins = |value| {
+        entries(value, "where a page comes from, such as \"https://wallboard.example.com\"", |text| {
+            (text.contains("://") && !text.ends_with('/')).then(|| word(text))?
         })
     };
 

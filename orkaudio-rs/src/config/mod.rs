@@ -8,9 +8,13 @@ mod tests;
 pub use load::{DEFAULT_FILE, Sources, load};
 pub use orkbase::config::{Mistake, Mistakes};
 
-use crate::process::Output;
+use crate::{gate::Rights, process::Output};
 use orkbase::{
-    call::{naming::DEFAULT_PATTERN, policy::PartyRules, settings::Settings},
+    call::{
+        naming::DEFAULT_PATTERN,
+        policy::{IpRange, PartyRules},
+        settings::Settings,
+    },
     packet::{hep::HepKey, ports::TunnelPorts},
 };
 use std::{net::SocketAddr, path::PathBuf};
@@ -126,6 +130,22 @@ pub struct Doors {
     pub audit_files: u32,
     /// Recordings may be imported from below these folders.
     pub import_folders: Vec<PathBuf>,
+    /// Who may connect, and what their address alone allows; empty for everybody.
+    pub networks: Vec<(IpRange, Rights)>,
+    /// Tokens and their rights.
+    pub token_file: Option<PathBuf>,
+    /// Certificate of the doors, with those that sign it; none speaks no TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// With a certificate, only these networks may do without TLS.
+    pub plain_networks: Vec<IpRange>,
+    /// Who signs the certificates of clients.
+    pub client_ca: Option<PathBuf>,
+    /// What such a certificate allows.
+    pub client_rights: Rights,
+    /// Web pages of these origins may ask in their visitor's browser.
+    pub origins: Vec<String>,
 }
 
 impl Default for Config {
@@ -177,6 +197,17 @@ impl Default for Config {
                 audit_mib: 64,
                 audit_files: 8,
                 import_folders: Vec::new(),
+                networks: Vec::new(),
+                token_file: None,
+                tls_certificate: None,
+                tls_key: None,
+                plain_networks: ["127.0.0.0/8", "::1"]
+                    .iter()
+                    .filter_map(|n| IpRange::parse(n))
+                    .collect(),
+                client_ca: None,
+                client_rights: Rights::ALL,
+                origins: Vec::new(),
             },
             gpl: true,
             log_level: "info".to_owned(),

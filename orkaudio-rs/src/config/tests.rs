@@ -182,6 +182,14 @@ fn every_key_sets_its_own_field() {
         audit_mib = 1
         audit_files = 2
         import_folders = ["/srv/in"]
+        networks = ["10.0.0.0/8=read+listen", "::1"]
+        token_file = "/etc/tokens"
+        tls_certificate = "/etc/cert.pem"
+        tls_key = "/etc/key.pem"
+        plain_networks = []
+        client_ca = "/etc/ca.pem"
+        client_rights = "read"
+        origins = ["https://wall.example"]
     "#;
     let mut want = Config {
         capture: Capture {
@@ -297,6 +305,17 @@ fn every_key_sets_its_own_field() {
             audit_mib: 1,
             audit_files: 2,
             import_folders: vec![PathBuf::from("/srv/in")],
+            networks: vec![
+                (IpRange::parse("10.0.0.0/8").unwrap(), Rights::parse("read+listen").unwrap()),
+                (IpRange::parse("::1").unwrap(), Rights::ALL),
+            ],
+            token_file: Some(PathBuf::from("/etc/tokens")),
+            tls_certificate: Some(PathBuf::from("/etc/cert.pem")),
+            tls_key: Some(PathBuf::from("/etc/key.pem")),
+            plain_networks: Vec::new(),
+            client_ca: Some(PathBuf::from("/etc/ca.pem")),
+            client_rights: Rights::parse("read").unwrap(),
+            origins: texts(&["https://wall.example"]),
         },
         gpl: false,
         log_level: "warn,orkaudio::tape=debug".to_owned(),

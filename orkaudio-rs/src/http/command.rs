@@ -9,9 +9,13 @@ use super::{
     Busy, Desk,
     errand::{self, Errand},
     form::Form,
+    pages::{self, Page},
     verb::{Selectors, Verb, tags},
 };
-use crate::audit::Entry;
+use crate::{
+    audit::Entry,
+    gate::{Caller, Denied, Gate, Head, Right, Who},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -22,7 +26,7 @@ use hyper::{
     http::request::Parts,
 };
 use orkbase::{
-    call::command::Reply,
+    call::command::{Reply, Retention},
     message::{
         Fields, Message, Pairs, TooBig,
         response::SimpleResponse,
@@ -30,8 +34,8 @@ use orkbase::{
         url::{self, encode_value},
     },
 };
-use serde_json::Value;
-use std::{net::SocketAddr, time::Duration};
+use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// Longest form body.
@@ -42,7 +46,8 @@ const LICENCE: &str = "License info: none is needed, nothing is limited valid:tr
 const MAX_ECHO: usize = 64;
 
 /// Commands that only tell something everybody may know: not worth a line of the audit.
-const HARMLESS: [&str; 4] = ["ping", "orkaudioversion", "listloggingconfig", "loadlicensefile"];
+pub(super) const HARMLESS: [&str; 4] =
+    ["ping", "orkaudioversion", "listloggingconfig", "loadlicensefile"];
 /// Messages of the protocol that are no requests to a recorder.
 const SILENT: [&str; 4] = ["tape", "init", "taperesponse", "simpleresponse"];
 
@@ -55,6 +60,16 @@ struct Refusal {
 impl Refusal {
     fn not_found(why: impl Into<String>) -> Self {
         Self { status: StatusCode::NOT_FOUND, why: why.into() }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(why: Denied) -> Self {
+        let status = match why {
+            Denied::Unknown => StatusCode::UNAUTHORIZED,
+            Denied::Missing(_) | Denied::Page => StatusCode::FORBIDDEN,
+        };
+        Self { status, why: why.to_string() }
     }
 }
 
@@ -78,8 +93,10 @@ type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// Answers requests.
 pub(super) struct Clerk<'a, D> {
     pub(super) desk: &'a D,
+    /// Who may ask what.
+    pub(super) gate: &'a Gate,
     /// Who asks.
-    pub(super) from: SocketAddr,
+    pub(super) caller: Caller,
     /// How long a body may take, and how long the engine may.
     pub(super) patience: Duration,
 }
@@ -95,18 +112,11 @@ impl<D: Desk> Clerk<'_, D> {
         B: Body<Error: Into<BodyError>>,
     {
         let (parts, body) = request.into_parts();
-        match parts.uri.path() {
-            "/healthz" => return respond(StatusCode::OK, "text/plain", "ok\n".to_owned()),
-            "/api/status" => {
-                let mut status = self.desk.status();
-                if let Value::Object(map) = &mut status {
-                    map.entry("http").or_insert_with(doors);
-                }
-                return respond(StatusCode::OK, "application/json", format!("{status}\n"));
-            }
-            _ => {}
-        }
-        let refusal = match self.command(&parts, body).await {
+        let answer = match Page::at(parts.uri.path()) {
+            Some(page) => self.page(page, &parts, doors),
+            None => self.command(&parts, body).await,
+        };
+        let refusal = match answer {
             Ok(response) => return response,
             Err(refusal) => refusal,
         };
@@ -115,7 +125,55 @@ impl<D: Desk> Clerk<'_, D> {
         if refusal.status == StatusCode::NOT_FOUND {
             response.extensions_mut().insert(ReasonPhrase::from_static(b"not found"));
         }
+        if refusal.status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
         response
+    }
+
+    /// What there is to see of the recorder itself.
+    fn page(
+        &self,
+        page: Page,
+        parts: &Parts,
+        doors: impl FnOnce() -> Value,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        if !page.is_public() {
+            let query = parts.uri.query().unwrap_or_default();
+            let pairs = url::decode(query.as_bytes()).unwrap_or_default();
+            self.pass(parts, &pairs, Right::Read)?;
+        }
+        let status = || {
+            let mut status = self.desk.status();
+            if let Value::Object(map) = &mut status {
+                map.entry("http").or_insert_with(doors);
+            }
+            status
+        };
+        Ok(match page {
+            Page::Health => respond(StatusCode::OK, "text/plain", "ok\n".to_owned()),
+            Page::Ready => {
+                let problems = self.desk.problems();
+                let ready = problems.is_empty();
+                let body = json!({ "ready": ready, "problems": problems });
+                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                respond(status, "application/json", format!("{body}\n"))
+            }
+            Page::Status => respond(StatusCode::OK, "application/json", format!("{}\n", status())),
+            Page::Metrics => {
+                const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
+                respond(StatusCode::OK, KIND, pages::metrics(&status()))
+            }
+            Page::Description => {
+                respond(StatusCode::OK, "application/json", pages::DESCRIPTION.to_owned())
+            }
+        })
+    }
+
+    fn pass(&self, parts: &Parts, pairs: &Pairs, right: Right) -> Result<Who, Denied> {
+        let token = pairs.first("token").unwrap_or_default();
+        self.gate.pass(self.caller, &Head::of(&parts.headers), token, right)
     }
 
     /// Does what is asked, and has it written down.
@@ -125,8 +183,17 @@ impl<D: Desk> Clerk<'_, D> {
     {
         let pairs = self.pairs(parts, body).await?;
         let named = class(&pairs);
+        let mut by = None;
         let done = match &named {
-            Ok(class) => self.carry_out(class, &pairs, Form::wanted(parts)).await,
+            Ok(class) => {
+                match right(class).map(|right| self.pass(parts, &pairs, right)).transpose() {
+                    Ok(who) => {
+                        by = who.flatten();
+                        self.carry_out(class, &pairs, Form::wanted(parts)).await
+                    }
+                    Err(denied) => Err(denied.into()),
+                }
+            }
             Err(why) => Err(Refusal::not_found(why.as_str())),
         };
         let class = named.as_deref().unwrap_or_default();
@@ -136,7 +203,8 @@ impl<D: Desk> Clerk<'_, D> {
                 Err(refusal) => (refusal.status, None, false),
             };
             self.desk.audit(&Entry {
-                from: self.from,
+                from: self.caller.from,
+                by: by.as_deref(),
                 method: parts.method.as_str(),
                 command: class,
                 pairs: &pairs,
@@ -269,6 +337,17 @@ fn class(pairs: &Pairs) -> Result<String, String> {
     } else {
         format!("Command not found:{}", printable(named))
     })
+}
+
+/// What a command wants; nothing to be greeted, and for what there is not.
+fn right(class: &str) -> Option<Right> {
+    match Verb::read(class) {
+        Some(Verb::Flag(Retention::Discard)) => Some(Right::Discard),
+        Some(_) => Some(Right::Control),
+        None if class == "listloggingconfig" => Some(Right::Read),
+        None if errand::CLASSES.contains(&class) || class == "capture" => Some(Right::Control),
+        None => None,
+    }
 }
 
 /// `capture` has never done anything but answer.

@@ -3,15 +3,19 @@
 //! The head is the original's to the byte, without a length, without chunks and with no space after
 //! its colons. hyper cannot be made to write that, so this door speaks over the bare stream.
 //!
-//! Law: nothing is sent but the head and lines published since the client came. A client may be as
-//! slow as it likes: it loses its own oldest lines. One that sends a FIN may only have finished its
-//! request, so it goes on hearing, as the original lets it; but it has no right to its place any
-//! more, and whoever comes to a full door takes it.
+//! Law: nothing is sent but the head and what was published since the client came, or since where it
+//! says that it was cut off. A client may be as slow as it likes: it loses its own oldest lines. One that
+//! sends a FIN may only have finished its request, so it goes on hearing, as the original lets it; but it
+//! has no right to its place any more, and whoever comes to a full door takes it.
 
 use super::{
     DoorCounters,
+    dialect::{self, Asked, Dialect},
     hub::{EventHub, Listener},
+    websocket,
 };
+use crate::gate::{Caller, Denied, Gate, Guest, Head, ReadEnd, Right, Stream, WriteEnd};
+use orkbase::message::{Pairs, url};
 use std::{
     io,
     sync::{
@@ -21,21 +25,21 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Clients at a time, as in the original.
 pub const MAX_SESSIONS: usize = 100;
-/// Longest request line looked at.
-const MAX_LINE: usize = 16 << 10;
-/// Lines are gathered up to this many bytes for one write.
+/// Longest request looked at.
+const MAX_HEAD: usize = 16 << 10;
+/// What is gathered for one write, in bytes.
 const WRITE_BYTES: usize = 64 << 10;
+/// The original answers a request line; whoever has more to say, says it at once.
+const HEADERS: Duration = Duration::from_secs(1);
+/// What browsers, and proxies on the way, want to see now and then.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 const NOT_FOUND: &[u8] = b"HTTP/1.0 404 not found\r\nContent-type: text/html\r\n\r\nNot found\r\n";
 const MALFORMED: &[u8] = b"HTTP/1.0 404 not found\r\nContent-type: text/html\r\n\r\n\
@@ -93,70 +97,171 @@ impl Sessions {
 /// What every client needs.
 pub(super) struct Door {
     pub(super) hub: EventHub,
+    pub(super) gate: Arc<Gate>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) counters: Arc<DoorCounters>,
     /// How long a request may take, and a refusal.
     pub(super) patience: Duration,
 }
 
+/// A request that makes sense.
+struct Granted {
+    asked: Asked,
+    /// What is said before the first event.
+    head: String,
+}
+
 impl Door {
     /// Serves one client until it goes or the door closes.
     pub(super) async fn serve(
         self,
-        mut stream: TcpStream,
+        guest: Guest,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
+        let caller = guest.caller();
+        let mut stream = guest.stream;
         let request = tokio::select! {
-            request = timeout(self.patience, request_line(&mut stream)) => request,
+            request = timeout(self.patience, request(&mut stream)) => request,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let refusal = match request {
-            Ok(Ok(line)) if line.len() <= 5 => Some(NOT_FOUND),
-            Ok(Ok(line)) => (!contains(&line, b" HTTP")).then_some(MALFORMED),
             Ok(Err(error)) => return Err(error),
-            Err(_) => Some(MALFORMED),
+            Ok(Ok(request)) => match self.understand(caller, &request) {
+                Ok(granted) => return self.tell(stream, &request, granted, stop).await,
+                Err(refusal) => refusal,
+            },
+            Err(_) => MALFORMED.to_vec(),
         };
-        if let Some(refusal) = refusal {
-            DoorCounters::count(&self.counters.events_malformed);
-            return timeout(self.patience, close_with(&mut stream, refusal)).await?;
+        DoorCounters::count(&self.counters.events_malformed);
+        timeout(self.patience, close_with(&mut stream, &refusal)).await?
+    }
+
+    /// What is asked for, if it makes sense and is allowed; else what is answered.
+    fn understand(&self, caller: Caller, request: &[u8]) -> Result<Granted, Vec<u8>> {
+        let end = request.iter().position(|byte| *byte == b'\n').map_or(request.len(), |at| at + 1);
+        let line = request.get(..end).unwrap_or_default();
+        if line.len() <= 5 {
+            return Err(NOT_FOUND.to_vec());
         }
+        if !contains(line, b" HTTP") {
+            return Err(MALFORMED.to_vec());
+        }
+        let (head, query) = (Head::read(request), query(line));
+        let token = query.first("token").unwrap_or_default();
+        self.gate
+            .pass(caller, &head, token, Right::Read)
+            .map_err(|why| denied(why).into_bytes())?;
+        let asked = Asked::read(&query, &head)
+            .map_err(|why| refusal("400 Bad Request", why).into_bytes())?;
+        let head = match (asked.dialect, head.websocket_key) {
+            (Dialect::Lines | Dialect::Numbered, _) => lines_head(),
+            (Dialect::Sse, _) => sse_head(head.origin),
+            (Dialect::WebSocket, Some(key)) => websocket::head(key),
+            (Dialect::WebSocket, None) => {
+                let why = "a WebSocket wants Sec-WebSocket-Key";
+                return Err(refusal("400 Bad Request", why).into_bytes());
+            }
+        };
+        Ok(Granted { asked, head })
+    }
+
+    async fn tell(
+        &self,
+        mut stream: Stream,
+        request: &[u8],
+        Granted { asked, head }: Granted,
+        stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
         // Before the head: whoever has read it misses nothing.
-        let listener = self.hub.listen();
+        let listener = self.hub.listen(asked.since);
         let place = self.sessions.enter();
-        stream.write_all(head().as_bytes()).await?;
+        stream.write_all(head.as_bytes()).await?;
         let Some(place) = place else {
             DoorCounters::count(&self.counters.events_refused);
             return stream.shutdown().await;
         };
-        let (read, write) = stream.split();
+        let served = async {
+            if asked.dialect == Dialect::WebSocket {
+                let unread = request.get(head_length(request)..).unwrap_or_default().to_vec();
+                return websocket::serve(stream, unread, listener, stop).await;
+            }
+            let (read, write) = stream.split();
+            tokio::select! {
+                end = watch_client(read, &place.session) => end,
+                end = send(write, asked.dialect, listener, stop) => end,
+            }
+        };
         tokio::select! {
-            end = watch_client(read, &place.session) => end,
-            end = send(write, listener, stop) => end,
+            end = served => end,
             () = place.session.displaced.notified() => Ok(()),
         }
     }
 }
 
-/// The request up to its first line end, its end, or [`MAX_LINE`]: what it asks for is not looked
-/// at, as in the original; a space and `HTTP` must occur in it.
-async fn request_line(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    let mut piece = [0; 2048];
-    while line.len() < MAX_LINE && !line.contains(&b'\n') {
-        let length = stream.read(&mut piece).await?;
-        if length == 0 {
-            break;
+/// The request: its first line, or its whole head if it has one; what it asks for matters only where the
+/// original has nothing to compare. Ends with its end, too, or at [`MAX_HEAD`].
+async fn request(stream: &mut Stream) -> io::Result<Vec<u8>> {
+    let mut request = Vec::new();
+    while request.len() < MAX_HEAD && !request.contains(&b'\n') {
+        if more(stream, &mut request).await? == 0 {
+            return Ok(request);
         }
-        line.extend(piece.iter().take(length));
     }
-    Ok(line)
+    let headed = |request: &[u8]| {
+        let line = request.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        line.starts_with(b"GET ") && contains(line, b" HTTP/1.")
+    };
+    if headed(&request) {
+        let rest = async {
+            while request.len() < MAX_HEAD
+                && head_length(&request) == request.len()
+                && !ended(&request)
+            {
+                if more(stream, &mut request).await? == 0 {
+                    break;
+                }
+            }
+            Ok::<_, io::Error>(())
+        };
+        if let Ok(read) = timeout(HEADERS, rest).await {
+            read?;
+        }
+    }
+    Ok(request)
+}
+
+async fn more(stream: &mut Stream, request: &mut Vec<u8>) -> io::Result<usize> {
+    let mut piece = [0; 2048];
+    let length = stream.read(&mut piece).await?;
+    request.extend(piece.iter().take(length));
+    Ok(length)
+}
+
+fn ended(request: &[u8]) -> bool {
+    request.ends_with(b"\r\n\r\n") || request.ends_with(b"\n\n")
+}
+
+/// How long the head is, its empty line included; all of it if there is none yet.
+fn head_length(request: &[u8]) -> usize {
+    let crlf = request.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+    let lf = request.windows(2).position(|two| two == b"\n\n").map(|at| at + 2);
+    crlf.into_iter().chain(lf).min().unwrap_or(request.len())
+}
+
+/// The parameters of a request line; of one that has none, none.
+fn query(line: &[u8]) -> Pairs {
+    let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    let target = words.nth(1).unwrap_or_default();
+    let at = target.iter().position(|byte| *byte == b'?');
+    let query = at.and_then(|at| target.get(at + 1..)).unwrap_or_default();
+    url::decode(query).unwrap_or_default()
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-async fn close_with(stream: &mut TcpStream, answer: &[u8]) -> io::Result<()> {
+async fn close_with(stream: &mut Stream, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     stream.shutdown().await?;
     // Closing over unread bytes is a reset, which can overtake the answer: read until the end.
@@ -165,33 +270,62 @@ async fn close_with(stream: &mut TcpStream, answer: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn head() -> String {
+fn denied(why: Denied) -> String {
+    let status = match why {
+        Denied::Unknown => "401 Unauthorized\r\nWWW-Authenticate: Bearer",
+        Denied::Missing(_) | Denied::Page => "403 Forbidden",
+    };
+    refusal(status, &why.to_string())
+}
+
+fn refusal(status: &str, why: &str) -> String {
+    let length = why.len() + 1;
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{why}\n"
+    )
+}
+
+fn lines_head() -> String {
     let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
     format!("HTTP/1.1 200 OK\r\nLast-Modified:{now}\r\nContent-Type:text/plain\r\n\r\n")
 }
 
+/// The gate has let the origin pass.
+fn sse_head(origin: Option<&str>) -> String {
+    let allow =
+        origin.map(|origin| format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"));
+    let allow = allow.unwrap_or_default();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n{allow}\
+         Connection: close\r\n\r\n"
+    )
+}
+
 /// Ends when the client is gone for certain: a reset, or an error. What it sends is not looked at.
-async fn watch_client(mut read: ReadHalf<'_>, session: &Session) -> io::Result<()> {
+async fn watch_client(mut read: ReadEnd, session: &Session) -> io::Result<()> {
     let mut piece = [0; 2048];
     while read.read(&mut piece).await? > 0 {}
     session.finished.store(true, Relaxed);
     // Both directions closed: its kernel answers our next line with a reset.
-    read.ready(Interest::ERROR).await.map(|_| ())
+    read.gone().await
 }
 
 async fn send(
-    mut write: WriteHalf<'_>,
+    mut write: WriteEnd,
+    dialect: Dialect,
     mut listener: Listener,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut lines = Vec::new();
+    let mut out = Vec::new();
     loop {
         // Asked before the last look, so that what was published before stopping is sent.
         let last = *stop.borrow_and_update();
-        lines.clear();
-        listener.take(&mut lines, WRITE_BYTES);
-        if !lines.is_empty() {
-            write.write_all(&lines).await?;
+        let batch = listener.take(WRITE_BYTES);
+        if !batch.is_empty() {
+            out.clear();
+            dialect::write(dialect, &batch, &mut out);
+            write.write_all(&out).await?;
+            write.flush().await?;
         } else if last {
             return write.shutdown().await;
         } else {
@@ -201,6 +335,10 @@ async fn send(
                     if changed.is_err() {
                         return Ok(());
                     }
+                }
+                () = sleep(HEARTBEAT), if dialect == Dialect::Sse => {
+                    write.write_all(b":\n\n").await?;
+                    write.flush().await?;
                 }
             }
         }

@@ -1,9 +1,10 @@
-//! The event hub: one bounded log of lines, and a place in it for every listener.
+//! The event hub: one bounded journal of lines, and a place in it for every listener.
 //!
 //! Law: publishing is a few instructions under a lock nobody holds for longer; it never waits for a
 //! listener. A listener that is more than [`MAX_EVENTS`] or [`MAX_BYTES`] behind loses its own
-//! oldest lines, which are counted, and nobody else's. One log serves all, so memory is
-//! [`MAX_BYTES`] however many listen, and nothing is kept while nobody does.
+//! oldest lines, which are counted, and nobody else's. One journal serves all, so memory is
+//! [`MAX_BYTES`] however many listen; it is kept while nobody does, so that who was cut off can go on
+//! where he was.
 
 use std::{
     collections::VecDeque,
@@ -25,67 +26,65 @@ pub struct EventHub(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    log: Mutex<Log>,
+    journal: Mutex<Journal>,
     /// The number of the next line: how listeners learn that there is more.
     latest: watch::Sender<u64>,
     published: AtomicU64,
     dropped: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Log {
+#[derive(Debug)]
+struct Journal {
     lines: VecDeque<Arc<str>>,
     bytes: usize,
     /// The number of the next line; the first one kept is this less those kept.
     next: u64,
-    listeners: usize,
 }
 
-impl Log {
+impl Journal {
     fn first(&self) -> u64 {
         self.next.saturating_sub(u64::try_from(self.lines.len()).unwrap_or(u64::MAX))
-    }
-
-    fn clear(&mut self) {
-        self.lines.clear();
-        self.bytes = 0;
     }
 }
 
 impl Default for EventHub {
     fn default() -> Self {
-        Self(Arc::new(Shared {
-            log: Mutex::default(),
-            latest: watch::Sender::new(0),
-            published: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-        }))
+        Self::starting_at(1)
     }
 }
 
 impl EventHub {
+    /// A hub whose first line will have this number; greater than any of an earlier process, if clients are
+    /// to notice what they missed between the two.
+    #[must_use]
+    pub fn starting_at(next: u64) -> Self {
+        Self(Arc::new(Shared {
+            journal: Mutex::new(Journal { lines: VecDeque::new(), bytes: 0, next }),
+            latest: watch::Sender::new(next),
+            published: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }))
+    }
+
     /// A hub nobody listens to yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sends a line, without its line end, to everybody who listens now. Never waits.
+    /// Sends a line, without its line end, to everybody who listens now or comes for it soon. Never waits.
     pub fn publish(&self, line: Arc<str>) {
         self.0.published.fetch_add(1, Relaxed);
-        let mut log = self.lock();
-        log.next += 1;
-        if log.listeners == 0 {
-            return;
+        let mut journal = self.lock();
+        journal.next += 1;
+        journal.bytes += line.len();
+        journal.lines.push_back(line);
+        while journal.lines.len() > MAX_EVENTS || journal.bytes > MAX_BYTES {
+            let Some(oldest) = journal.lines.pop_front() else { break };
+            journal.bytes -= oldest.len();
         }
-        log.bytes += line.len();
-        log.lines.push_back(line);
-        while log.lines.len() > MAX_EVENTS || log.bytes > MAX_BYTES {
-            let Some(oldest) = log.lines.pop_front() else { break };
-            log.bytes -= oldest.len();
-        }
-        let next = log.next;
-        drop(log);
+        let next = journal.next;
+        drop(journal);
         self.0.latest.send_replace(next);
     }
 
@@ -101,47 +100,78 @@ impl EventHub {
         self.0.dropped.load(Relaxed)
     }
 
-    /// Hears everything published from now on.
-    pub(super) fn listen(&self) -> Listener {
+    /// Hears everything published from now on; or, with the number of the last line that was heard, after
+    /// that one.
+    pub(super) fn listen(&self, since: Option<u64>) -> Listener {
         let latest = self.0.latest.subscribe();
-        let mut log = self.lock();
-        log.listeners += 1;
-        Listener { hub: self.clone(), latest, next: log.next }
+        let journal = self.lock();
+        let (first, next) = (journal.first(), journal.next);
+        drop(journal);
+        let (hub, mut listener) = (self.clone(), (next, None));
+        if let Some(since) = since {
+            let wanted = since.saturating_add(1);
+            // A number from the future is of another process: all there is may be news.
+            let known = (first..=next).contains(&wanted);
+            listener = (if known { wanted } else { first }, (!known).then_some(since));
+        }
+        Listener { hub, latest, next: listener.0, gap: listener.1 }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Log> {
-        self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Journal> {
+        self.0.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place in the log.
+/// A place in the journal.
 #[derive(Debug)]
 pub(super) struct Listener {
     hub: EventHub,
     latest: watch::Receiver<u64>,
     next: u64,
+    /// Lines after this one are missing.
+    gap: Option<u64>,
+}
+
+/// Some lines.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Batch {
+    /// Before these, lines between these two numbers are missing, neither included.
+    pub(super) lost: Option<(u64, u64)>,
+    /// With their numbers.
+    pub(super) lines: Vec<(u64, Arc<str>)>,
+}
+
+impl Batch {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.lost.is_none() && self.lines.is_empty()
+    }
 }
 
 impl Listener {
-    /// Appends lines, each with CRLF, until `out` has `enough` bytes or there are no more.
-    pub(super) fn take(&mut self, out: &mut Vec<u8>, enough: usize) {
+    /// The next lines, of `enough` bytes or until there are no more.
+    pub(super) fn take(&mut self, enough: usize) -> Batch {
         // Before looking: what comes after wakes `more`.
         self.latest.mark_unchanged();
-        let log = self.hub.lock();
-        let first = log.first();
+        let journal = self.hub.lock();
+        let first = journal.first();
         if self.next < first {
             self.hub.0.dropped.fetch_add(first - self.next, Relaxed);
+            self.gap = self.gap.or(Some(self.next.saturating_sub(1)));
             self.next = first;
         }
+        let mut batch =
+            Batch { lost: self.gap.take().map(|after| (after, self.next)), ..Batch::default() };
         let skip = usize::try_from(self.next - first).unwrap_or(usize::MAX);
-        for line in log.lines.iter().skip(skip) {
-            if out.len() >= enough {
+        let mut bytes = 0;
+        for line in journal.lines.iter().skip(skip) {
+            if bytes >= enough {
                 break;
             }
-            out.extend_from_slice(line.as_bytes());
-            out.extend_from_slice(b"\r\n");
+            bytes += line.len() + 2;
+            batch.lines.push((self.next, Arc::clone(line)));
             self.next += 1;
         }
+        batch
     }
 
     /// Waits until there may be more to take.
@@ -153,72 +183,84 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let mut log = self.hub.lock();
-        log.listeners = log.listeners.saturating_sub(1);
-        if log.listeners == 0 {
-            log.clear();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn all(listener: &mut Listener) -> String {
-        let mut out = Vec::new();
-        listener.take(&mut out, usize::MAX);
-        String::from_utf8(out).unwrap()
+    fn all(listener: &mut Listener) -> Vec<String> {
+        let batch = listener.take(usize::MAX);
+        batch.lines.iter().map(|(_, line)| line.as_ref().to_owned()).collect()
     }
 
     #[test]
     fn a_listener_hears_what_comes_after_it() {
         let hub = EventHub::new();
         hub.publish("before".into());
-        let mut one = hub.listen();
+        let mut one = hub.listen(None);
         hub.publish("a".into());
-        let mut two = hub.listen();
+        let mut two = hub.listen(None);
         hub.publish("b".into());
-        assert_eq!((all(&mut one).as_str(), all(&mut two).as_str()), ("a\r\nb\r\n", "b\r\n"));
-        assert_eq!(all(&mut one), "");
-        drop((one, two));
-        hub.publish("after".into());
-        assert_eq!(hub.lock().lines.len(), 0);
-        assert_eq!((hub.published(), hub.dropped()), (4, 0));
+        assert_eq!(all(&mut one), ["a", "b"]);
+        assert_eq!(all(&mut two), ["b"]);
+        assert_eq!(one.take(usize::MAX), Batch::default());
+        assert_eq!((hub.published(), hub.dropped()), (3, 0));
+    }
+
+    #[test]
+    fn who_was_cut_off_goes_on_where_he_was() {
+        let hub = EventHub::starting_at(1_000);
+        for n in 1_000..1_010 {
+            hub.publish(n.to_string().into());
+        }
+        let mut back = hub.listen(Some(1_006));
+        assert_eq!(back.take(5).lines[0], (1_007, "1007".into()));
+        assert_eq!(all(&mut back), ["1008", "1009"]);
+        assert_eq!(all(&mut hub.listen(Some(1_009))), [""; 0]);
+        // All that there ever was.
+        assert_eq!(hub.listen(Some(999)).take(usize::MAX).lost, None);
+        // An earlier process, and one of a clock that was ahead.
+        for since in [7, 5_000] {
+            let batch = hub.listen(Some(since)).take(usize::MAX);
+            assert_eq!((batch.lost, batch.lines.len()), (Some((since, 1_000)), 10));
+        }
+        for n in 0..MAX_EVENTS {
+            hub.publish(n.to_string().into());
+        }
+        let batch = hub.listen(Some(1_006)).take(usize::MAX);
+        assert_eq!((batch.lost, batch.lines.len()), (Some((1_006, 1_010)), MAX_EVENTS));
+        assert_eq!(hub.dropped(), 0);
     }
 
     #[test]
     fn the_slow_lose_their_own_oldest() {
         let hub = EventHub::new();
-        let (mut slow, mut quick) = (hub.listen(), hub.listen());
+        let (mut slow, mut quick) = (hub.listen(None), hub.listen(None));
         let mut heard = 0;
         for n in 0..MAX_EVENTS + 5 {
             hub.publish(n.to_string().into());
-            heard += all(&mut quick).lines().count();
+            heard += all(&mut quick).len();
         }
         assert_eq!((heard, hub.dropped()), (MAX_EVENTS + 5, 0));
-        let late = all(&mut slow);
-        assert!(late.starts_with("5\r\n6\r\n") && late.ends_with("\r\n10004\r\n"));
-        assert_eq!((late.lines().count(), hub.dropped()), (MAX_EVENTS, 5));
+        let late = slow.take(usize::MAX);
+        assert_eq!(late.lost, Some((0, 6)));
+        let (first, last) = (&late.lines[0], late.lines.last().unwrap());
+        assert_eq!((first.0, &*first.1, &*last.1), (6, "5", "10004"));
+        assert_eq!((late.lines.len(), hub.dropped()), (MAX_EVENTS, 5));
     }
 
     #[test]
     fn bytes_are_bounded_too() {
         let hub = EventHub::new();
-        let mut slow = hub.listen();
+        let mut slow = hub.listen(None);
         let line: Arc<str> = "x".repeat(1 << 20).into();
         for _ in 0..9 {
             hub.publish(Arc::clone(&line));
         }
         assert_eq!(hub.lock().bytes, MAX_BYTES);
-        let mut out = Vec::new();
-        slow.take(&mut out, 1);
-        assert_eq!((out.len(), hub.dropped()), ((1 << 20) + 2, 5));
+        assert_eq!((slow.take(1).lines.len(), hub.dropped()), (1, 5));
         hub.publish("y".repeat(MAX_BYTES + 1).into());
         assert_eq!(hub.lock().lines.len(), 0);
-        assert_eq!(all(&mut slow), "");
+        assert_eq!(slow.take(1), Batch { lost: Some((6, 11)), lines: Vec::new() });
         assert_eq!(hub.dropped(), 9);
     }
 }

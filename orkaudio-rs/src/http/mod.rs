@@ -5,19 +5,25 @@
 //! answers or is busy, and an [`EventHub`], which never waits.
 
 mod command;
+mod dialect;
 pub mod errand;
 mod events;
 mod form;
 mod hub;
+mod pages;
 #[cfg(test)]
 mod tests;
 mod verb;
+mod websocket;
 
 pub use errand::{Answer, Errand, Import};
 pub use events::MAX_SESSIONS;
 pub use hub::{EventHub, MAX_BYTES, MAX_EVENTS};
 
-use crate::audit::Entry;
+use crate::{
+    audit::Entry,
+    gate::{Gate, Guest},
+};
 use events::Sessions;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -77,6 +83,9 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Live calls and every counter; the doors add their own numbers as `http`.
     fn status(&self) -> Value;
+
+    /// Why calls are not recorded as they should be, now; empty if they are.
+    fn problems(&self) -> Vec<String>;
 }
 
 /// The recorder could not take a command in; nothing was done.
@@ -132,7 +141,7 @@ pub struct DoorCounters {
     pub accept_failures: AtomicU64,
     /// Event clients beyond the hundredth.
     pub events_refused: AtomicU64,
-    /// Event clients whose request was none.
+    /// Event clients whose request was none, or not allowed.
     pub events_malformed: AtomicU64,
 }
 
@@ -161,15 +170,17 @@ impl Doors {
     pub fn open<D: Desk>(
         config: DoorsConfig,
         desk: Arc<D>,
+        gate: Arc<Gate>,
         hub: EventHub,
     ) -> Result<Self, DoorError> {
-        Self::open_with(config, PATIENCE, desk, hub)
+        Self::open_with(config, PATIENCE, desk, gate, hub)
     }
 
     fn open_with<D: Desk>(
         config: DoorsConfig,
         patience: Duration,
         desk: Arc<D>,
+        gate: Arc<Gate>,
         hub: EventHub,
     ) -> Result<Self, DoorError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -194,7 +205,7 @@ impl Doors {
             thread: None,
         };
         let house =
-            House { desk, hub, counters, sessions: Arc::default(), stop: stopped, patience };
+            House { desk, gate, hub, counters, sessions: Arc::default(), stop: stopped, patience };
         let run = move || house.run(&runtime, listeners, until);
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(run)?;
         Ok(Self { thread: Some(thread), ..doors })
@@ -258,6 +269,7 @@ pub(crate) fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListe
 /// What every connection may need.
 struct House<D> {
     desk: Arc<D>,
+    gate: Arc<Gate>,
     hub: EventHub,
     counters: Arc<DoorCounters>,
     sessions: Arc<Sessions>,
@@ -269,6 +281,7 @@ impl<D> Clone for House<D> {
     fn clone(&self) -> Self {
         Self {
             desk: Arc::clone(&self.desk),
+            gate: Arc::clone(&self.gate),
             hub: self.hub.clone(),
             counters: Arc::clone(&self.counters),
             sessions: Arc::clone(&self.sessions),
@@ -288,10 +301,11 @@ impl<D: Desk> House<D> {
         runtime.block_on(async {
             let mut doors = JoinSet::new();
             if let Some(listener) = command {
-                doors.spawn(self.clone().accept(listener, Self::converse));
+                doors.spawn(self.clone().accept(listener, None, Self::converse));
             }
             if let Some(listener) = events {
-                doors.spawn(self.clone().accept(listener, Self::stream));
+                let buffer = Some(EVENT_SEND_BUFFER);
+                doors.spawn(self.clone().accept(listener, buffer, Self::stream));
             }
             let all = async { while doors.join_next().await.is_some() {} };
             let late = async {
@@ -310,8 +324,12 @@ impl<D: Desk> House<D> {
     }
 
     /// Lets clients in until the doors close, then waits for those who are in.
-    async fn accept<F>(self, listener: TcpListener, serve: fn(Self, TcpStream) -> F)
-    where
+    async fn accept<F>(
+        self,
+        listener: TcpListener,
+        send_buffer: Option<usize>,
+        serve: fn(Self, Guest) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -324,11 +342,21 @@ impl<D: Desk> House<D> {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             match accepted {
-                Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok((stream, from)) => match Arc::clone(&places).try_acquire_owned() {
                     Ok(place) => {
-                        let served = serve(self.clone(), stream);
+                        if let Err(error) = settle(&stream, send_buffer) {
+                            tracing::debug!("cannot set socket options: {error}");
+                        }
+                        let house = self.clone();
                         clients.spawn(async move {
-                            served.await;
+                            let guest = house.gate.greet(stream, from, house.patience).await;
+                            match guest {
+                                Ok(guest) => serve(house, guest).await,
+                                Err(error) => {
+                                    tracing::debug!(%from, "not let in: {error}");
+                                    DoorCounters::count(&house.counters.broken);
+                                }
+                            }
                             drop(place);
                         });
                     }
@@ -346,18 +374,14 @@ impl<D: Desk> House<D> {
     }
 
     /// The command port's side of one connection.
-    async fn converse(self, stream: TcpStream) {
-        if let Err(error) = settle(&stream, None) {
-            tracing::debug!("cannot set socket options: {error}");
-        }
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let from = stream.peer_addr().unwrap_or(unknown);
+    async fn converse(self, guest: Guest) {
+        let (caller, stream) = (guest.caller(), guest.stream);
         let house = &self;
         let service = service_fn(move |request| async move {
             DoorCounters::count(&house.counters.requests);
             let own = || house.numbers();
             let (desk, patience) = (house.desk.as_ref(), house.patience);
-            let clerk = command::Clerk { desk, from, patience };
+            let clerk = command::Clerk { desk, gate: &house.gate, caller, patience };
             Ok::<_, Infallible>(clerk.answer(own, request).await)
         });
         let connection = http1::Builder::new()
@@ -391,13 +415,10 @@ impl<D: Desk> House<D> {
     }
 
     /// The event stream's side of one connection.
-    async fn stream(self, stream: TcpStream) {
-        if let Err(error) = settle(&stream, Some(EVENT_SEND_BUFFER)) {
-            tracing::debug!("cannot set socket options: {error}");
-        }
-        let Self { hub, counters, sessions, stop, patience, .. } = self;
-        let door = events::Door { hub, sessions, counters: Arc::clone(&counters), patience };
-        if door.serve(stream, stop).await.is_err() {
+    async fn stream(self, guest: Guest) {
+        let Self { hub, gate, counters, sessions, stop, patience, .. } = self;
+        let door = events::Door { hub, gate, sessions, counters: Arc::clone(&counters), patience };
+        if door.serve(guest, stop).await.is_err() {
             DoorCounters::count(&counters.broken);
         }
     }

@@ -19,19 +19,21 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// `resume` is ours: the original resumes by `record` only.
+    /// By name; `resume` is ours: the original resumes by `record` only.
+    pub(super) const NAMES: [(&'static str, Self); 9] = [
+        ("record", Self::Record),
+        ("resume", Self::Record),
+        ("pause", Self::Pause),
+        ("stop", Self::Stop),
+        ("split", Self::Split),
+        ("keep", Self::Flag(Retention::Keep)),
+        ("discard", Self::Flag(Retention::Discard)),
+        ("neither", Self::Flag(Retention::Neither)),
+        ("addtag", Self::Tag),
+    ];
+
     pub(super) fn read(class: &str) -> Option<Self> {
-        match class {
-            "record" | "resume" => Some(Self::Record),
-            "pause" => Some(Self::Pause),
-            "stop" => Some(Self::Stop),
-            "split" => Some(Self::Split),
-            "keep" => Some(Self::Flag(Retention::Keep)),
-            "discard" => Some(Self::Flag(Retention::Discard)),
-            "neither" => Some(Self::Flag(Retention::Neither)),
-            "addtag" => Some(Self::Tag),
-            _ => None,
-        }
+        Self::NAMES.into_iter().find(|(name, _)| *name == class).map(|(_, verb)| verb)
     }
 
     pub(super) fn command(self, target: Target, side: KeepSide, pairs: &Pairs) -> Command {

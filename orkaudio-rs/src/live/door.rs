@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     announce::{LiveTable, live_calls},
+    gate::{Caller, Denied, Gate, Guest, Head, Right, Stream},
     http::{DoorError, listen, settle},
 };
 use orkbase::{call::output::Opening, message::url};
@@ -29,7 +30,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{
         Semaphore,
         broadcast::{Receiver, error::RecvError},
@@ -81,6 +82,7 @@ pub struct LiveDoor {
 }
 
 struct House {
+    gate: Arc<Gate>,
     stations: Arc<Stations>,
     live: Arc<LiveTable>,
     counters: Arc<LiveCounters>,
@@ -95,6 +97,7 @@ impl LiveDoor {
     pub fn open(
         address: SocketAddr,
         distance_ms: u64,
+        gate: Arc<Gate>,
         feeds: Arc<Feeds>,
         live: Arc<LiveTable>,
     ) -> Result<Self, DoorError> {
@@ -107,7 +110,7 @@ impl LiveDoor {
         let (stop, stopped) = watch::channel(false);
         let counters = Arc::new(LiveCounters::default());
         let stations = Arc::new(Stations::new(feeds, Arc::clone(&live), distance_ms));
-        let house = House { stations, live, counters: Arc::clone(&counters), stop: stopped };
+        let house = House { gate, stations, live, counters: Arc::clone(&counters), stop: stopped };
         let run = move || runtime.block_on(Arc::new(house).accept(listener));
         let thread = std::thread::Builder::new().name("live".to_owned()).spawn(run)?;
         Ok(Self { address, counters, stop, thread: Some(thread) })
@@ -156,12 +159,19 @@ impl House {
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             match accepted {
-                Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok((stream, from)) => match Arc::clone(&places).try_acquire_owned() {
                     Ok(place) => {
                         let house = Arc::clone(&self);
                         clients.spawn(async move {
+                            let met = async {
+                                settle(&stream, Some(SEND_BUFFER))?;
+                                house.gate.greet(stream, from, PATIENCE).await
+                            };
                             // A client that goes away is no trouble of ours.
-                            let _gone = house.serve(stream).await;
+                            let _gone = match met.await {
+                                Ok(guest) => house.serve(guest).await,
+                                Err(error) => Err(error),
+                            };
                             drop(place);
                         });
                     }
@@ -175,10 +185,11 @@ impl House {
         }
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
-        settle(&stream, Some(SEND_BUFFER))?;
+    async fn serve(&self, guest: Guest) -> io::Result<()> {
+        let caller = guest.caller();
+        let mut stream = guest.stream;
         let head = timeout(PATIENCE, request_head(&mut stream)).await??;
-        match self.understand(&head) {
+        match self.understand(caller, &head) {
             Ok(Asked::Calls) => {
                 let list = live_calls(&self.live).to_string();
                 answer(&mut stream, "200 OK", "application/json", &list).await
@@ -202,7 +213,7 @@ impl House {
     }
 
     /// What a request asks for.
-    fn understand(&self, head: &[u8]) -> Result<Asked, (&'static str, String)> {
+    fn understand(&self, caller: Caller, head: &[u8]) -> Result<Asked, (&'static str, String)> {
         const BAD: &str = "400 Bad Request";
         let bad = |why: &str| (BAD, format!("{why}\n{USAGE}"));
         let line = head.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
@@ -218,7 +229,15 @@ impl House {
         let (path, query) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let pairs = url::decode(query).map_err(|_| bad("The request is too long."))?;
         let get = |name: &str| pairs.first(name).unwrap_or_default();
-        if path.ends_with(b"/calls") || get("type") == "calls" {
+        let calls = path.ends_with(b"/calls") || get("type") == "calls";
+        self.gate.pass(caller, &Head::read(head), get("token"), Right::Listen).map_err(|why| {
+            let status = match why {
+                Denied::Unknown => "401 Unauthorized\r\nWWW-Authenticate: Bearer",
+                Denied::Missing(_) | Denied::Page => "403 Forbidden",
+            };
+            (status, format!("{why}\n"))
+        })?;
+        if calls {
             return Ok(Asked::Calls);
         }
         if get("type") != "stream" {
@@ -261,13 +280,13 @@ impl House {
     /// Plays a call to a listener until either is over.
     async fn listen(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         opening: Arc<Opening>,
         form: Form,
         stereo: bool,
         follow: bool,
     ) -> io::Result<()> {
-        let (mut read, mut write) = stream.into_split();
+        let (mut read, mut write) = stream.split();
         let (mut writer, start) = Writer::new(form, stereo)?;
         let mut out = audio_head(form, stereo, &opening.message.recid).into_bytes();
         out.extend(start);
@@ -277,6 +296,7 @@ impl House {
             loop {
                 if !out.is_empty() {
                     timeout(STALLED, write.write_all(&out)).await??;
+                    write.flush().await?;
                     out.clear();
                 }
                 let received = tokio::select! {
@@ -345,7 +365,7 @@ const USAGE: &str = "\
 ";
 
 /// The head of a request, as far as it is needed: to its empty line, its end, or [`MAX_HEAD`].
-async fn request_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn request_head(stream: &mut Stream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut piece = [0; 2_048];
     let done = |head: &[u8]| {
@@ -370,7 +390,7 @@ fn audio_head(form: Form, stereo: bool, orkuid: &str) -> String {
     )
 }
 
-async fn answer(stream: &mut TcpStream, status: &str, kind: &str, body: &str) -> io::Result<()> {
+async fn answer(stream: &mut Stream, status: &str, kind: &str, body: &str) -> io::Result<()> {
     let length = body.len();
     let whole = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"

@@ -1,9 +1,13 @@
 //! The doors over real sockets on loopback, against a simulated desk.
 
+mod access;
 mod command;
+mod description;
 mod events;
+mod resume;
 
 use super::*;
+use crate::config::Config;
 use orkbase::{
     call::command::{Quality, Target},
     ids::OrkUid,
@@ -27,6 +31,7 @@ struct SimulatedDesk {
     errands: Mutex<Vec<Errand>>,
     /// Who asked what, the status, and what matched.
     audited: Mutex<Vec<Audited>>,
+    problems: Mutex<Vec<String>>,
     /// Party `busy` is refused; party `later` waits for this.
     later: Notify,
 }
@@ -73,7 +78,18 @@ impl Desk for SimulatedDesk {
     }
 
     fn status(&self) -> Value {
-        json!({ "calls": [{ "orkuid": "20261121_022325_KMCX" }] })
+        let call = json!({
+            "orkuid": "20261121_022325_KMCX", "nativecallid": "x", "localparty": "100000",
+            "remoteparty": "200000", "direction": "out",
+        });
+        json!({
+            "version": "1", "uptime_s": 1, "calls": [call], "disk_free": 1, "interfaces": [],
+            "processing": [], "counters": {},
+        })
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap().clone()
     }
 }
 
@@ -89,10 +105,23 @@ impl Bench {
     }
 
     fn patient(patience: Duration) -> Self {
+        Self::with(patience, |_| {})
+    }
+
+    /// With other settings of the doors.
+    fn guarded(change: impl FnOnce(&mut crate::config::Doors)) -> Self {
+        Self::with(LIMIT, change)
+    }
+
+    fn with(patience: Duration, change: impl FnOnce(&mut crate::config::Doors)) -> Self {
+        let mut settings = Config::default().doors;
+        change(&mut settings);
+        let gate = Arc::new(Gate::open(&settings).unwrap());
         let (desk, hub) = (Arc::new(SimulatedDesk::default()), EventHub::new());
         let local = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let config = DoorsConfig { command: local, events: local };
-        let doors = Doors::open_with(config, patience, Arc::clone(&desk), hub.clone()).unwrap();
+        let doors =
+            Doors::open_with(config, patience, Arc::clone(&desk), gate, hub.clone()).unwrap();
         Self { doors, desk, hub }
     }
 
@@ -158,7 +187,8 @@ fn a_door_that_does_not_open_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let config = DoorsConfig { command: None, events: Some(address) };
-    let error = Doors::open(config, Arc::<SimulatedDesk>::default(), EventHub::new()).unwrap_err();
+    let desk = Arc::<SimulatedDesk>::default();
+    let error = Doors::open(config, desk, Arc::default(), EventHub::new()).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
