@@ -642,8 +642,11 @@ pub fn run(
     services.set_waker(move || waker.wake());
     on_waker(live.waker());
     let agents = live.agents_address().map(tracing::field::display);
-    let listening = services.live().map(|door| tracing::field::display(door.address()));
-    tracing::info!(interfaces = ?settings.interfaces, agents, live = listening, folder = %config.tapes.folder.display(), "recording");
+    let at = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
+    let (command, events) = (services.doors().command_address(), services.doors().events_address());
+    let (command, events, listening) =
+        (at(command), at(events), at(services.live().map(LiveDoor::address)));
+    tracing::info!(interfaces = ?settings.interfaces, agents, command, events, live = listening, folder = %config.tapes.folder.display(), "recording");
     let mut kernel = crate::capture::live::KernelCounts::default();
     let mut next_housekeeping = Timestamp::default();
     while !stop.load(Ordering::Relaxed) {

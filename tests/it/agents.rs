@@ -18,7 +18,7 @@ pub(crate) struct Recorder {
     tapes: PathBuf,
     /// Where agents send to.
     pub(crate) address: SocketAddr,
-    _running: Running,
+    running: Running,
 }
 
 impl Recorder {
@@ -27,6 +27,13 @@ impl Recorder {
         let log = fs::read_to_string(self._home.path().join("log")).unwrap();
         let rest = log.split(word).nth(1).unwrap_or_else(|| panic!("no {word} in {log}"));
         rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Memory it occupies, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// Tapes that are finished.
@@ -65,20 +72,22 @@ pub(crate) fn recorder(more: &[&str]) -> Recorder {
         address = known.and_then(|known| known.parse().ok());
         address.is_some()
     });
-    Recorder { _home: home, tapes, address: address.unwrap(), _running: running }
+    Recorder { _home: home, tapes, address: address.unwrap(), running }
 }
 
 /// The payloads of a call with the time at which each is due, as an agent sends them.
 pub(crate) fn envelopes(scene: &Scenario, key: &str) -> Vec<(u64, Vec<u8>)> {
-    let envelope = |(at, frame): &(u64, Vec<u8>)| {
-        let end = |address: usize, port: usize| {
-            let ip: [u8; 4] = frame[address..address + 4].try_into().unwrap();
-            SocketAddr::from((ip, u16::from_be_bytes([frame[port], frame[port + 1]])))
-        };
-        // An agent whose clock is wrong by years.
-        (*at, hep3(*at / 3, end(26, 34), end(30, 36), &frame[42..], key).unwrap())
+    scene.frames.iter().map(|(at, frame)| (*at, envelope(*at, frame, key))).collect()
+}
+
+/// The payload of an Ethernet frame as an agent sends it.
+pub(crate) fn envelope(at: u64, frame: &[u8], key: &str) -> Vec<u8> {
+    let end = |address: usize, port: usize| {
+        let ip: [u8; 4] = frame[address..address + 4].try_into().unwrap();
+        SocketAddr::from((ip, u16::from_be_bytes([frame[port], frame[port + 1]])))
     };
-    scene.frames.iter().map(envelope).collect()
+    // An agent whose clock is wrong by years.
+    hep3(at / 3, end(26, 34), end(30, 36), &frame[42..], key).unwrap()
 }
 
 /// Sends each packet when it is due.

@@ -22,6 +22,8 @@ const TURN: usize = 1024;
 const MAX_PEERS: usize = 256;
 /// The longest datagram, and the most taken from a connection at once.
 const BUFFER: usize = 64 << 10;
+/// Where any port would do: so many are tried until one is free for UDP and TCP.
+const ANY_PORT: u32 = 32;
 /// A connection that sends so many bytes that are no packet is closed.
 const MOST_SKIPPED: u64 = 64 << 10;
 /// A smaller receive buffer than this is worth a word: a tenth of a second of 200 calls.
@@ -42,6 +44,19 @@ pub struct AgentCounts {
     pub skipped_bytes: u64,
     /// Datagrams the kernel dropped, as of the last second.
     pub dropped: u64,
+}
+
+/// UDP and TCP on the same port, also where any port would do.
+fn both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut left = if address.port() == 0 { ANY_PORT } else { 1 };
+    loop {
+        let udp = UdpSocket::bind(address)?;
+        left -= 1;
+        match TcpListener::bind(udp.local_addr()?) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && left > 0 => {}
+            bound => return Ok((udp, bound?)),
+        }
+    }
 }
 
 /// The listening address and everybody connected to it.
@@ -75,10 +90,8 @@ impl Agents {
     /// [`CaptureError::Listen`].
     pub fn listen(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
         let fail = |source: io::Error| CaptureError::Listen { address, source };
-        let udp = UdpSocket::bind(address).map_err(fail)?;
+        let (udp, tcp) = both(address).map_err(fail)?;
         udp.set_nonblocking(true).map_err(fail)?;
-        // Where any port would do, both have the same.
-        let tcp = TcpListener::bind(udp.local_addr().map_err(fail)?).map_err(fail)?;
         tcp.set_nonblocking(true).map_err(fail)?;
         let wanted = usize::try_from(buffer_bytes).unwrap_or(usize::MAX);
         let granted = set_socket_recv_buffer_size(&udp, wanted)

@@ -82,8 +82,5 @@ pub(super) async fn serve(
 }
 
 fn broken(error: tungstenite::Error) -> io::Error {
-    match error {
-        tungstenite::Error::Io(error) => error,
-        error => io::Error::other(error),
-    }
+    io::Error::other(error)
 }

@@ -44,7 +44,8 @@ impl Switchboard {
             Command::Stop(_) => self.stop(slot),
             Command::Split(_) => self.close_recording(slot, EndReason::Segment),
             Command::Flag(_, retention) => self.flag(slot, *retention),
-            Command::Tag(_, tags) => reply.matched = self.tag(slot, now, tags),
+            Command::Tag(_, tags) if self.tag(slot, now, tags) == 0 => return Reply::default(),
+            Command::Tag(..) => {}
         }
         reply
     }

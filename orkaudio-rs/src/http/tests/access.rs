@@ -92,7 +92,7 @@ fn an_address_opens_what_its_network_says() {
     let range = |text| IpRange::parse(text).unwrap();
     let listed = |text: &'static str, rights| {
         Bench::guarded(move |doors| {
-            doors.networks = vec![(range(text), Rights::parse(rights).unwrap())]
+            doors.networks = vec![(range(text), Rights::parse(rights).unwrap())];
         })
     };
     let bench = listed("127.0.0.0/8", "read");

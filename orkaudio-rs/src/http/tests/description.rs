@@ -14,16 +14,17 @@ fn outline(answer: &str) -> (&str, &str) {
     (answer.split(' ').nth(1).unwrap(), kind)
 }
 
+fn resolved<'a>(doc: &'a Value, schema: &'a Value) -> &'a Value {
+    let name = schema["$ref"].as_str();
+    name.map_or(schema, |name| doc.pointer(name.strip_prefix('#').unwrap()).unwrap())
+}
+
 /// Says what of `value` is not as its schema has it.
 fn mismatch(doc: &Value, schema: &Value, value: &Value, at: &str) -> Option<String> {
-    let schema = match schema["$ref"].as_str() {
-        Some(name) => doc.pointer(name.strip_prefix('#').unwrap()).unwrap(),
-        None => schema,
-    };
-    let kinds: Vec<&str> = match &schema["type"] {
-        Value::String(kind) => vec![kind],
-        Value::Array(kinds) => kinds.iter().map(|kind| kind.as_str().unwrap()).collect(),
-        _ => return None,
+    let schema = resolved(doc, schema);
+    let kinds = match schema["type"].as_array() {
+        Some(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        None => vec![schema["type"].as_str()?],
     };
     let is = |kind: &&str| match *kind {
         "object" => value.is_object(),
@@ -37,8 +38,8 @@ fn mismatch(doc: &Value, schema: &Value, value: &Value, at: &str) -> Option<Stri
     if !kinds.iter().any(is) {
         return Some(format!("{at} is {value}, not {kinds:?}"));
     }
-    for key in schema["required"].as_array().into_iter().flatten() {
-        if value.get(key.as_str().unwrap()).is_none() {
+    for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if value.get(key).is_none() {
             return Some(format!("{at} has no {key}"));
         }
     }

@@ -360,7 +360,8 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn refer_to_replaces(&self) -> Option<String> {
         let value = self.refer_to()?.uri.header("Replaces")?;
-        Some(text::clean(Replaces::parse(&value)?.call_id, text::MAX_TEXT))
+        let call = text::clean(Replaces::parse(&value)?.call_id, text::MAX_TEXT);
+        (!call.is_empty()).then_some(call)
     }
 
     /// Why the call ended; the first reason given.
@@ -468,6 +469,8 @@ mod tests {
         let message = Message::parse(text).unwrap();
         assert_eq!(message.refer_to().unwrap().uri.user, b"c");
         assert_eq!(message.refer_to_replaces().as_deref(), Some("e@f"));
+        let nobody = b"REFER sip:a@b SIP/2.0\r\nr: <sip:c@d?Replaces=%20;a>\r\n\r\n";
+        assert_eq!(Message::parse(nobody).unwrap().refer_to_replaces(), None);
     }
 
     #[test]
