@@ -14,7 +14,7 @@ use std::{
 
 /// A recorder that listens for agents only.
 pub(crate) struct Recorder {
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     tapes: PathBuf,
     /// Where agents send to.
     pub(crate) address: SocketAddr,
@@ -24,9 +24,19 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// The address that the log gives behind a word.
     pub(crate) fn said(&self, word: &str) -> SocketAddr {
-        let log = fs::read_to_string(self._home.path().join("log")).unwrap();
+        let log = fs::read_to_string(self.home.path().join("log")).unwrap();
         let rest = log.split(word).nth(1).unwrap_or_else(|| panic!("no {word} in {log}"));
         rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Its configuration file.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.home.path().join("orkaudio.toml")
+    }
+
+    /// Every file below the folder of tapes.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        below(&self.tapes)
     }
 
     /// Memory it occupies, in KiB.
@@ -44,10 +54,17 @@ impl Recorder {
 
 /// Starts one, with further settings.
 pub(crate) fn recorder(more: &[&str]) -> Recorder {
+    started(more, "")
+}
+
+/// Starts one, with further settings and with this in its configuration file.
+pub(crate) fn started(more: &[&str], file: &str) -> Recorder {
     let home = tempfile::tempdir().unwrap();
     let (tapes, log) = (home.path().join("tapes"), home.path().join("log"));
+    let settings = home.path().join("orkaudio.toml");
+    fs::write(&settings, file).unwrap();
     let mut command = Command::new(program("orkaudio"));
-    command.arg("run");
+    command.arg("run").arg("--config").arg(&settings);
     for set in [
         "capture.interfaces=",
         "capture.hep_listen=127.0.0.1:0",
@@ -72,7 +89,7 @@ pub(crate) fn recorder(more: &[&str]) -> Recorder {
         address = known.and_then(|known| known.parse().ok());
         address.is_some()
     });
-    Recorder { _home: home, tapes, address: address.unwrap(), running }
+    Recorder { home, tapes, address: address.unwrap(), running }
 }
 
 /// The payloads of a call with the time at which each is due, as an agent sends them.
@@ -101,6 +118,12 @@ pub(crate) fn send(packets: &[(u64, Vec<u8>)], mut to: impl FnMut(&[u8])) {
 }
 
 fn finished(folder: &Path) -> Vec<PathBuf> {
+    let mut found = below(folder);
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "wav"));
+    found
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -108,7 +131,7 @@ fn finished(folder: &Path) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "wav") {
+            } else {
                 found.push(path);
             }
         }
@@ -178,6 +201,6 @@ fn only_agents_with_the_key_are_heard() {
         socket.send_to(packet, recorder.address).unwrap();
     });
     check(&recorder);
-    let log = fs::read_to_string(recorder._home.path().join("log")).unwrap();
+    let log = fs::read_to_string(recorder.home.path().join("log")).unwrap();
     assert!(!log.contains("sesame"), "{log}");
 }

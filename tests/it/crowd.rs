@@ -1,7 +1,7 @@
 //! Many listeners, bad ones, and calls that are paused while somebody listens: the recorder as a process,
 //! fed by a capture agent, and calls whose every block of samples tells what it is.
 
-use crate::agents::{Recorder, envelope, recorder, send};
+use crate::agents::{Recorder, envelope, recorder, send, started};
 use ork_tests::{
     generator::{
         calls::{Spec, write},
@@ -15,6 +15,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream, UdpSocket},
+    path::Path,
     thread,
     time::Duration,
 };
@@ -80,6 +81,12 @@ impl Calls {
         }
         tapes
     }
+}
+
+fn frames_of(path: &Path) -> Vec<[i16; 2]> {
+    let mut wav = hound::WavReader::open(path).unwrap();
+    let samples: Vec<i16> = wav.samples().map(Result::unwrap).collect();
+    samples.chunks_exact(2).map(|two| [two[0], two[1]]).collect()
 }
 
 fn frames(bytes: &[u8]) -> Vec<[i16; 2]> {
@@ -281,4 +288,48 @@ fn bad_clients_hurt_nobody() {
             })
         });
     }
+}
+
+/// A recording that somebody had thrown away leaves nothing.
+#[test]
+fn a_discarded_recording_is_gone() {
+    let calls = Calls::new(2, 2.0);
+    let recorder =
+        recorder(&[&DOORS[..], &["tapes.sidecar=true", "tapes.packets=always"]].concat());
+    let command = recorder.said("command=");
+    thread::scope(|scope| {
+        scope.spawn(|| calls.send(recorder.address));
+        wait_until("it is recorded", || {
+            let target = format!("/?type=discard&nativecallid={}", calls.call_ids[0]);
+            answer(ask(command, &target)).unwrap().0.contains("X-Matched: 1")
+        });
+    });
+    let counter = |name: &str| status(&recorder)["counters"][name].as_u64();
+    wait_until("both have ended", || {
+        counter("tape.discarded") == Some(1) && counter("tape.finished") == Some(1)
+    });
+    let names: Vec<String> = recorder
+        .files()
+        .iter()
+        .map(|path| path.extension().unwrap().display().to_string())
+        .collect();
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!((recorder.files().len(), names), (3, BTreeSet::from(["json", "pcapng", "wav"])));
+    assert_eq!(calls.blocks(&frames_of(&recorder.finished()[0])).first().unwrap().0, 1);
+}
+
+/// The log is set anew while it runs.
+#[test]
+fn the_log_is_set_anew() {
+    let recorder = started(&DOORS, "[log]\nlevel = \"info\"\n");
+    let command = recorder.said("command=");
+    let listed = || answer(ask(command, "/?type=listloggingconfig")).unwrap().1;
+    assert!(String::from_utf8(listed()).unwrap().to_lowercase().contains("info"));
+    std::fs::write(recorder.settings(), "[log]\nlevel = \"debug\"\n").unwrap();
+    let (_, said) = answer(ask(command, "/?type=reloadloggingconfig")).unwrap();
+    assert!(String::from_utf8(said).unwrap().contains("<success>true</success>"));
+    assert!(String::from_utf8(listed()).unwrap().to_lowercase().contains("debug"));
+    std::fs::write(recorder.settings(), "[log]\nlevel = \"loud\"\n").unwrap();
+    let (_, said) = answer(ask(command, "/?type=reloadloggingconfig")).unwrap();
+    assert!(String::from_utf8(said).unwrap().contains("<success>false</success>"));
 }

@@ -1,6 +1,7 @@
 //! The command port with the programs that integrators use, on a recorder with a live call.
 
 use ork_tests::{
+    programs::Running,
     scenario::{START, play},
     skip,
 };
@@ -13,18 +14,27 @@ use orkbase::packet::{Frame, LinkType};
 use serde_json::Value;
 use std::{
     fs,
+    io::Read,
     net::SocketAddr,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
+/// Where a recorder listens.
+#[derive(Clone, Copy)]
+struct Ports {
+    command: SocketAddr,
+    events: SocketAddr,
+    live: SocketAddr,
+}
+
 /// A recorder that captures a scenario, at the pace of the clock, while clients do something.
 fn with_call(
     text: &str,
     change: impl FnOnce(&mut Config),
-    clients: impl FnOnce(SocketAddr, &str) + Send,
+    clients: impl FnOnce(Ports, &str) + Send,
 ) {
     let home = tempfile::tempdir().unwrap();
     let played = play(text).unwrap();
@@ -34,11 +44,16 @@ fn with_call(
     config.tracker.state_folder = home.path().join("state");
     config.tracker.urls = Vec::new();
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    (config.doors.command, config.doors.events, config.doors.live) = (Some(any), None, None);
+    (config.doors.command, config.doors.events, config.doors.live) =
+        (Some(any), Some(any), Some(any));
     change(&mut config);
     let mut services = prepare(&config).unwrap();
     let mut engine = services.engine(&config).unwrap();
-    let door = services.doors().command_address().unwrap();
+    let ports = Ports {
+        command: services.doors().command_address().unwrap(),
+        events: services.doors().events_address().unwrap(),
+        live: services.live().unwrap().address(),
+    };
     let over = AtomicBool::new(false);
     let begin = now().0;
     let mut frames = played.frames.iter().peekable();
@@ -46,7 +61,7 @@ fn with_call(
         let work = scope.spawn(|| {
             // So that every audio that is asked for has begun.
             thread::sleep(Duration::from_millis(300));
-            clients(door, &call_id);
+            clients(ports, &call_id);
             over.store(true, Ordering::Relaxed);
         });
         while !work.is_finished() {
@@ -73,7 +88,7 @@ fn turn(services: &Services, engine: &mut Engine, config: &Config) {
 /// What curl says of an address of the API document, taken literally: only the connection goes where the
 /// recorder listens here.
 fn curl(door: SocketAddr, url: &str, more: &[&str]) -> (String, String) {
-    let to = format!("localhost:59140:127.0.0.1:{}", door.port());
+    let to = format!("::127.0.0.1:{}", door.port());
     let mut command = Command::new("curl");
     command.args(["-sS", "-D", "-", "--max-time", "60", "--connect-to", &to]).args(more).arg(url);
     let done = command.output().unwrap();
@@ -111,7 +126,8 @@ fn the_published_examples_work_as_they_stand() {
     with_call(
         text,
         |_| (),
-        |door, call_id| {
+        |ports, call_id| {
+            let door = ports.command;
             let done = |comment: &str| {
                 format!(
                     "{XML}<response><success>true</success><comment>{comment}</comment></response>"
@@ -185,6 +201,80 @@ fn the_published_examples_work_as_they_stand() {
     );
 }
 
+/// Runs wget until what it writes is enough, and gives that.
+fn wget_until(door: SocketAddr, url: &str, enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let via = format!("http_proxy=http://{door}");
+    let args = ["-q", "-O", "-", "--tries=1", "-e", "use_proxy=on", "-e", &via, url];
+    let wget = Command::new("wget").args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut wget = Running(wget);
+    let mut stream = wget.0.stdout.take().unwrap();
+    let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
+    while !enough(&heard) {
+        let length = stream.read(&mut piece).unwrap();
+        assert!(length > 0, "{url}: ended after {} bytes", heard.len());
+        heard.extend(&piece[..length]);
+    }
+    heard
+}
+
+#[test]
+fn the_published_examples_of_streams_work_as_they_stand() {
+    if missing("curl") || missing("wget") {
+        return;
+    }
+    let text = "a = 5002@192.168.1.11; a->b INVITE pcmu; b->a 200; a->b ACK; rtp 40s";
+    with_call(
+        text,
+        |_| (),
+        |ports, _| {
+            // Half a second of somebody's voice.
+            let voice = |bytes: &[u8]| bytes.iter().filter(|byte| **byte != 0).count() > 8_000;
+            let listen = |url: &str| wget_until(ports.live, url, voice);
+            let base = "http://orkaudio-server:59120/?type=stream";
+            listen(&format!("{base}&localparty=5002"));
+            let calls = curl(ports.live, "http://orkaudio-server:59120/calls", &[]).1;
+            let calls: Value = serde_json::from_str(&calls).unwrap();
+            // In the place of 20081113_031704_MNP.
+            let uid = calls[0]["orkuid"].as_str().unwrap();
+            listen(&format!("{base}&recid={uid}"));
+            let stereo = listen(&format!("{base}&recid={uid}&stereo=true"));
+            let sides =
+                |at: usize| stereo.iter().skip(at).step_by(4).filter(|byte| **byte != 0).count();
+            assert!(sides(0) > 1_000 && sides(2) > 1_000, "{} and {}", sides(0), sides(2));
+            listen(&format!("{base}&localparty=5002&recid={uid}&stereo=true"));
+            let gone = format!("{base}&recid=20081113_031704_MNP");
+            assert!(curl(ports.live, &gone, &[]).0.starts_with("HTTP/1.1 404 "));
+
+            let events = "http://orkaudio-server:59150/command?type=streamevents";
+            let command = ports.command;
+            let splitter = thread::Builder::new().spawn(move || {
+                // As often as it takes for somebody to be listening by then.
+                for _ in 0..20 {
+                    thread::sleep(Duration::from_millis(500));
+                    curl(command, "http://localhost:59140/command?type=split&party=5002", &[]);
+                }
+            });
+            let has = |bytes: &[u8], part: &str| {
+                bytes.windows(part.len()).any(|window| window == part.as_bytes())
+            };
+            let stages = ["&stage=stop&", "&stage=start&"];
+            let lines = wget_until(ports.events, events, |heard| {
+                stages.iter().all(|stage| has(heard, stage)) && heard.ends_with(b"\r\n")
+            });
+            let lines = String::from_utf8(lines).unwrap();
+            splitter.unwrap().join().unwrap();
+            for (stage, localparty) in [("stop", "5002"), ("start", "5002")] {
+                let line = lines.lines().find(|line| line.contains(&format!("&stage={stage}&")));
+                let line = line.unwrap_or_else(|| panic!("no {stage} in {lines}"));
+                assert!(
+                    line.starts_with("type=tape&recid=") && line.contains(localparty),
+                    "{line}"
+                );
+            }
+        },
+    );
+}
+
 /// A recording of a call, told again; a file, imported and told; and all of it in the audit.
 #[test]
 fn a_recording_is_told_again_and_a_file_imported() {
@@ -220,7 +310,8 @@ fn a_recording_is_told_again_and_a_file_imported() {
              &timestamp=1352481737&duration=0&localparty=1234&remoteparty=5&direction=in",
             inbox.display()
         );
-        with_call("a->b INVITE pcmu; b->a 200; a->b ACK; rtp 40s", change, |door, _| {
+        with_call("a->b INVITE pcmu; b->a 200; a->b ACK; rtp 40s", change, |ports, _| {
+            let door = ports.command;
             let body = curl(door, &url, &[]).1;
             assert!(
                 body.contains("<success>true</success><comment>Imported as orkuid:2012"),

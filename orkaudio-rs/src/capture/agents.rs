@@ -53,7 +53,7 @@ fn both(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
         let udp = UdpSocket::bind(address)?;
         left -= 1;
         match TcpListener::bind(udp.local_addr()?) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && left > 0 => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse && left > 0 => {}
             bound => return Ok((udp, bound?)),
         }
     }
