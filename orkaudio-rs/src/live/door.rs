@@ -62,8 +62,6 @@ pub struct LiveCounters {
     pub served: AtomicU64,
     /// Listeners now.
     pub listening: AtomicU64,
-    /// Tapes that are played now.
-    pub playing: AtomicU64,
     /// Requests for calls that there are not, or that made no sense.
     pub unanswered: AtomicU64,
     /// Connections that were not let in, for there were too many.
@@ -77,6 +75,7 @@ pub struct LiveCounters {
 pub struct LiveDoor {
     address: SocketAddr,
     counters: Arc<LiveCounters>,
+    stations: Arc<Stations>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -110,10 +109,12 @@ impl LiveDoor {
         let (stop, stopped) = watch::channel(false);
         let counters = Arc::new(LiveCounters::default());
         let stations = Arc::new(Stations::new(feeds, Arc::clone(&live), distance_ms));
-        let house = House { gate, stations, live, counters: Arc::clone(&counters), stop: stopped };
+        let played = Arc::clone(&stations);
+        let house =
+            House { gate, stations: played, live, counters: Arc::clone(&counters), stop: stopped };
         let run = move || runtime.block_on(Arc::new(house).accept(listener));
         let thread = std::thread::Builder::new().name("live".to_owned()).spawn(run)?;
-        Ok(Self { address, counters, stop, thread: Some(thread) })
+        Ok(Self { address, counters, stations, stop, thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -127,14 +128,13 @@ impl LiveDoor {
     pub fn numbers(&self) -> [(&'static str, u64); 6] {
         let counters = &self.counters;
         [
-            ("live.served", &counters.served),
-            ("live.listening", &counters.listening),
-            ("live.playing", &counters.playing),
-            ("live.unanswered", &counters.unanswered),
-            ("live.refused", &counters.refused),
-            ("live.dropped_ms", &counters.dropped_ms),
+            ("live.served", counters.served.load(Relaxed)),
+            ("live.listening", counters.listening.load(Relaxed)),
+            ("live.playing", u64::try_from(self.stations.count()).unwrap_or(0)),
+            ("live.unanswered", counters.unanswered.load(Relaxed)),
+            ("live.refused", counters.refused.load(Relaxed)),
+            ("live.dropped_ms", counters.dropped_ms.load(Relaxed)),
         ]
-        .map(|(name, counter)| (name, counter.load(Relaxed)))
     }
 }
 
@@ -331,10 +331,7 @@ impl House {
     }
 
     fn tune(&self, opening: &Opening) -> Receiver<Chunk> {
-        let receiver = self.stations.tune(opening);
-        let playing = u64::try_from(self.stations.count()).unwrap_or(0);
-        self.counters.playing.store(playing, Relaxed);
-        receiver
+        self.stations.tune(opening)
     }
 
     /// The tape that goes on where this one ended: a segment, or one that was asked for.
