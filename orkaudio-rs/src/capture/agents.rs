@@ -9,7 +9,9 @@ use orkbase::packet::{Frame, LinkType, carrier::Splitter, ports::Carrier};
 use orkbase::time::Timestamp;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::fstat;
-use rustix::net::sockopt::{set_socket_recv_buffer_size, socket_recv_buffer_size};
+use rustix::net::sockopt::{
+    set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, socket_recv_buffer_size,
+};
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -94,7 +96,9 @@ impl Agents {
         udp.set_nonblocking(true).map_err(fail)?;
         tcp.set_nonblocking(true).map_err(fail)?;
         let wanted = usize::try_from(buffer_bytes).unwrap_or(usize::MAX);
-        let granted = set_socket_recv_buffer_size(&udp, wanted)
+        // Beyond net.core.rmem_max where we may (CAP_NET_ADMIN).
+        let granted = set_socket_recv_buffer_size_force(&udp, wanted)
+            .or_else(|_| set_socket_recv_buffer_size(&udp, wanted))
             .and_then(|()| socket_recv_buffer_size(&udp))
             .map_err(|error| fail(error.into()))?;
         if granted < SMALL_BUFFER.min(wanted) {
