@@ -257,8 +257,8 @@ const GENERATE: [&str; 4] = [
     "INSERT INTO tape_tag (tape, key, value)
      RANGE SELECT i + 1, 'codec', 'PCMU' FROM n UNION ALL
          SELECT i + 1, 'case', CAST(i % 5000 AS TEXT) FROM n",
-    "INSERT INTO segment (tape, side, orkuser, loginstring)
-     RANGE SELECT i + 1, 'local', i * 7919 % 2000 + 1, CAST(5000 + i * 7919 % 2000 AS TEXT) FROM n",
+    "INSERT INTO segment (tape, side, since, orkuser, loginstring)
+     RANGE SELECT i + 1, 'local', 1790000000 + i / 2, i * 7919 % 2000 + 1, CAST(5000 + i * 7919 % 2000 AS TEXT) FROM n",
     "INSERT INTO tape_key (word, started, tape)
      RANGE SELECT w, 1790000000 + i / 2, i + 1 FROM (
          SELECT 'party:' || (5000 + i * 7919 % 2000) AS w, i FROM n

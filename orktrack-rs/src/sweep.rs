@@ -37,11 +37,12 @@ pub(crate) async fn sweep(
     now: u64,
 ) -> Result<(usize, usize), crate::store::NotStored> {
     let due = store.read(move |session| retention::due(session, now, AT_ONCE)).await?;
+    store.write(move |session| retention::forget(session, now)).await?;
     let (mut gone, mut left) = (0, 0);
     for file in due {
         if remove(roots, &file).await {
             let deleted = store.write(move |session| {
-                let deleted = retention::delete(session, file.tape)?;
+                let deleted = retention::delete(session, file.tape, now)?;
                 if deleted == Deleted::Gone {
                     audit::note(session, &deed(&file, now))?;
                 }

@@ -6,7 +6,7 @@
 
 use super::{
     session::{DbError, Row, Session, SessionExt, Value},
-    upgrade::{SCHEMA, UpgradeError, VERSION},
+    upgrade::{SCHEMA, STEPS, UpgradeError, VERSION},
 };
 use bytes::BytesMut;
 use postgres::{
@@ -17,6 +17,8 @@ use std::{collections::HashMap, error::Error, time::Duration};
 
 /// The lock of the one writer: `ORKT`.
 const LOCK: i64 = 0x4f52_4b54;
+/// The first version that PostgreSQL had.
+const FIRST: usize = 3;
 /// How long to wait for the server to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Statements kept prepared; searches have a shape for every combination of filters.
@@ -52,9 +54,15 @@ impl Postgres {
             Some(found) if found > VERSION => {
                 return Err(UpgradeError::Newer { found, known: VERSION });
             }
+            Some(found) if found < FIRST => return Err(UpgradeError::Foreign),
             Some(VERSION) => {}
-            // The first version that PostgreSQL had is the one of today.
-            Some(_) => return Err(UpgradeError::Foreign),
+            Some(found) => {
+                for part in STEPS.iter().skip(found - 1).flat_map(|step| step.iter()) {
+                    session.batch(&in_words_of_postgres(part)).map_err(server)?;
+                }
+                let now = format!("UPDATE orktrack_version SET version = {VERSION}");
+                session.batch(&now).map_err(server)?;
+            }
         }
         session.batch("COMMIT").map_err(server)?;
         Ok(session)

@@ -184,7 +184,7 @@ fn two_trackers_share_a_database() {
         .open_for_tests()
         .value("SELECT max(version) FROM orktrack_version", &[])
         .unwrap();
-    assert_eq!(known, Some(3));
+    assert_eq!(known, Some(4));
 }
 
 #[test]

@@ -96,7 +96,9 @@ fn nothing_found() -> Answer {
 fn unreachable_recorder(error: &FleetError) -> Answer {
     let status = match error {
         FleetError::Late => StatusCode::GATEWAY_TIMEOUT,
-        FleetError::NoAddress | FleetError::Failed(_) => StatusCode::BAD_GATEWAY,
+        FleetError::NoAddress | FleetError::Status(_) | FleetError::Failed(_) => {
+            StatusCode::BAD_GATEWAY
+        }
     };
     Answer::failed(status, format!("ERROR_RECORDER_UNREACHABLE: {error}"))
 }
