@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod agents;
 pub mod audit;
+mod encryption;
 pub mod groups;
 pub mod live;
 pub mod metadata;

@@ -5,12 +5,14 @@
 //! nobody.
 
 use super::{
+    encryption,
     session::{DbError, Row, Session, SessionExt, Value},
     upgrade::{SCHEMA, STEPS, UpgradeError, VERSION},
 };
 use bytes::BytesMut;
 use postgres::{
     Client, NoTls, Statement,
+    config::SslMode,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 use std::{collections::HashMap, error::Error, time::Duration};
@@ -92,6 +94,7 @@ impl Postgres {
 }
 
 fn connect(url: &str) -> Result<Postgres, DbError> {
+    let (url, wanted) = encryption::wanted(url);
     let mut config: postgres::Config = url.parse().map_err(trouble)?;
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(PATIENCE);
@@ -99,7 +102,13 @@ fn connect(url: &str) -> Result<Postgres, DbError> {
     if config.get_application_name().is_none() {
         config.application_name("orktrack");
     }
-    let client = config.connect(NoTls).map_err(trouble)?;
+    let client = match wanted {
+        None => config.ssl_mode(SslMode::Disable).connect(NoTls),
+        Some(roots) => config
+            .ssl_mode(SslMode::Require)
+            .connect(encryption::connector(roots.as_deref()).map_err(DbError::Down)?),
+    };
+    let client = client.map_err(trouble)?;
     let mut session = Postgres { client, statements: HashMap::new() };
     session.batch(SETTINGS)?;
     Ok(session)
