@@ -6,7 +6,7 @@ use crate::{
     http::wish,
     store::{
         live::{self, Live, Whose},
-        session::{DbError, Session},
+        session::{DbError, Session, SessionExt},
         users,
     },
 };
@@ -73,6 +73,11 @@ fn status(
     match live::find(session, whose)? {
         Some(call) => {
             let tags = live::tags(session, &call)?;
+            let said: Option<String> = session.value(
+                "SELECT streamingport FROM recorder WHERE hostname = ?1",
+                &[call.hostname.as_str().into()],
+            )?;
+            let port = said.and_then(|port| port.parse().ok()).unwrap_or(port);
             Ok(active(&call, &tags, now, port))
         }
         None => {
