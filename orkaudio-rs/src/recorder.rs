@@ -285,7 +285,10 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let facts = setup::host_facts(config);
     let port = config.doors.command.map_or(0, |address| address.port());
     let audio = config.tapes.folder.display().to_string();
-    let init = InitMessage::new(&facts.service, &facts.hostname, port, &audio);
+    let mut init = InitMessage::new(&facts.service, &facts.hostname, port, &audio);
+    if let Some(live) = config.doors.live.filter(|live| live.port() != 0) {
+        init.streamingport = live.port().to_string();
+    }
     let mut trackers = Vec::new();
     for url in &config.tracker.urls {
         trackers.push(url.parse()?);

@@ -197,6 +197,38 @@ fn find(database: &std::path::Path, recordings: u64) -> Done<()> {
             Query { user: Some(7), tag: Some(("codec".to_owned(), "PCMU".to_owned())), ..all() },
         ),
         ("longest", Query { sort: Sort::Longest, ..all() }),
+        (
+            "longest of a day",
+            Query {
+                since: Some(1_790_100_000),
+                until: Some(1_790_186_400),
+                sort: Sort::Longest,
+                ..all()
+            },
+        ),
+        (
+            "longest of an hour",
+            Query {
+                since: Some(1_790_100_000),
+                until: Some(1_790_103_600),
+                sort: Sort::Longest,
+                ..all()
+            },
+        ),
+        ("longest, one direction", Query { direction: text("out"), sort: Sort::Longest, ..all() }),
+        (
+            "longest, no such direction",
+            Query { direction: text("unkn"), sort: Sort::Longest, ..all() },
+        ),
+        ("longest of a party", Query { party: text("5007"), sort: Sort::Longest, ..all() }),
+        ("longest of a group of 20", Query { group: Some(1), sort: Sort::Longest, ..all() }),
+        ("longest with a common word", Query { text: text("pcmu"), sort: Sort::Longest, ..all() }),
+        ("very long, newest first", Query { min_duration: Some(3599), ..all() }),
+        (
+            "very long, a common word",
+            Query { min_duration: Some(3599), text: text("pcmu"), ..all() },
+        ),
+        ("common word", Query { text: text("pcmu"), ..all() }),
         ("oldest", Query { sort: Sort::Oldest, ..all() }),
         (
             "scope of 20 people",
@@ -257,8 +289,8 @@ const GENERATE: [&str; 4] = [
     "INSERT INTO tape_tag (tape, key, value)
      RANGE SELECT i + 1, 'codec', 'PCMU' FROM n UNION ALL
          SELECT i + 1, 'case', CAST(i % 5000 AS TEXT) FROM n",
-    "INSERT INTO segment (tape, side, orkuser, loginstring)
-     RANGE SELECT i + 1, 'local', i * 7919 % 2000 + 1, CAST(5000 + i * 7919 % 2000 AS TEXT) FROM n",
+    "INSERT INTO segment (tape, side, since, orkuser, loginstring)
+     RANGE SELECT i + 1, 'local', 1790000000 + i / 2, i * 7919 % 2000 + 1, CAST(5000 + i * 7919 % 2000 AS TEXT) FROM n",
     "INSERT INTO tape_key (word, started, tape)
      RANGE SELECT w, 1790000000 + i / 2, i + 1 FROM (
          SELECT 'party:' || (5000 + i * 7919 % 2000) AS w, i FROM n

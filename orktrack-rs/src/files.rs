@@ -74,20 +74,45 @@ pub fn open(roots: &[AudioRoot], file: &FileOf) -> Result<File, FileError> {
     }
 }
 
-/// Deletes a recording's file, and before it what lies beside it (packets, sidecar, the other side);
-/// that the file was not there is told by `false`.
+/// Extensions that second copies have; a recorder's copies may be in another format than its recordings.
+const COPIED: [&str; 4] = ["wav", "flac", "opus", "mp3"];
+
+/// Where files are deleted.
+#[derive(Clone, Debug, Default)]
+pub struct Folders {
+    /// Where recordings are.
+    pub roots: Vec<AudioRoot>,
+    /// Where recorders put second copies of them.
+    pub copies: Vec<AudioRoot>,
+}
+
+/// Deletes a recording's file, and before it its second copies and what lies beside it (packets, sidecar,
+/// the other side); that the file was not there is told by `false`.
 ///
 /// # Errors
 /// See [`FileError`].
-pub fn remove(roots: &[AudioRoot], file: &FileOf) -> Result<bool, FileError> {
-    for filename in companions::beside(&file.filename) {
-        remove_one(roots, &FileOf { filename, ..file.clone() })?;
+pub fn remove(folders: &Folders, file: &FileOf) -> Result<bool, FileError> {
+    // Names that lead out of a folder are refused before anything is touched.
+    let (root, rest) = locate(&folders.roots, file)?;
+    let ours = |copy: &&AudioRoot| copy.hostname.as_ref().is_none_or(|name| *name == file.hostname);
+    for copy in folders.copies.iter().filter(ours) {
+        for extension in COPIED {
+            let name = Path::new(&file.filename).with_extension(extension);
+            let Some(name) = name.to_str() else { return Err(FileError::Outside) };
+            remove_one(&copy.folder, Path::new(name))?;
+            for beside in companions::beside(name) {
+                remove_one(&copy.folder, Path::new(&beside))?;
+            }
+        }
     }
-    remove_one(roots, file)
+    for filename in companions::beside(&file.filename) {
+        let (root, rest) = locate(&folders.roots, &FileOf { filename, ..file.clone() })?;
+        remove_one(root, &rest)?;
+    }
+    remove_one(root, &rest)
 }
 
-fn remove_one(roots: &[AudioRoot], file: &FileOf) -> Result<bool, FileError> {
-    let (root, rest) = locate(roots, file)?;
+fn remove_one(root: &Path, rest: &Path) -> Result<bool, FileError> {
     let root = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
     let Some(name) = rest.file_name() else { return Err(FileError::Outside) };
     let folder = rest.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
@@ -118,6 +143,10 @@ mod tests {
         }
     }
 
+    fn all(roots: &[AudioRoot]) -> Folders {
+        Folders { roots: roots.to_vec(), copies: Vec::new() }
+    }
+
     #[test]
     fn only_what_lies_below_a_root_is_opened_or_deleted() {
         let home = tempfile::tempdir().unwrap();
@@ -139,7 +168,7 @@ mod tests {
         let outside = |error| matches!(error, FileError::Outside);
         for bad in ["../other/secret", "/etc/passwd", "out/secret", "", "2026", "a\0b"] {
             assert!(open(&roots, &file(&root, bad)).is_err_and(outside), "{bad:?}");
-            let removed = remove(&roots, &file(&root, bad));
+            let removed = remove(&all(&roots), &file(&root, bad));
             assert!(removed.is_err(), "{bad:?}");
         }
         assert!(open(&roots, &file(&other, "secret")).is_err_and(outside));
@@ -153,12 +182,28 @@ mod tests {
         let of_host = AudioRoot { hostname: Some("vm".to_owned()), folder: root.clone() };
         let far = file(Path::new("/var/elsewhere"), "2026/a.wav");
         assert!(open(std::slice::from_ref(&of_host), &far).is_ok());
-        assert!(remove(std::slice::from_ref(&of_host), &far).unwrap());
-        assert!(!remove(&[of_host], &far).unwrap(), "it was gone already");
+        let copies = home.path().join("copies");
+        fs::create_dir_all(copies.join("2026")).unwrap();
+        for name in ["a.opus", "a.local.mp3", "ab.opus", "b.opus"] {
+            fs::write(copies.join("2026").join(name), "x").unwrap();
+        }
+        let copied = |hostname: &str| AudioRoot {
+            hostname: Some(hostname.to_owned()),
+            folder: copies.clone(),
+        };
+        let of_others = Folders { copies: vec![copied("other")], ..all(&[]) };
+        assert!(remove(&of_others, &far).is_err());
+        let with_copies = Folders { copies: vec![copied("vm")], ..all(&[of_host]) };
+        assert!(remove(&with_copies, &far).unwrap());
+        assert!(!remove(&with_copies, &far).unwrap(), "it was gone already");
         let left = fs::read_dir(root.join("2026")).unwrap();
         let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["a.txt", "ab.wav"], "what lay beside it is gone too");
+        let left = fs::read_dir(copies.join("2026")).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["ab.opus", "b.opus"], "and its copies");
         let missing = |error| matches!(error, FileError::Missing);
         assert!(open(&roots, &file(&root, "2026/a.wav")).is_err_and(missing));
     }

@@ -93,7 +93,7 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
     let (stop, stopped) = watch::channel(false);
     let fleet = fleet::Fleet { patience: config.fleet_timeout, stream_port: config.stream_port };
     let (pulse_store, pulse_fleet) = (store.clone(), fleet.clone());
-    let (sweep_store, roots) = (store.clone(), config.audio_roots.clone());
+    let (sweep_store, folders) = (store.clone(), config.folders());
     let (heartbeat, lost_after) = (config.heartbeat, config.lost_after);
     let desk = http::Desk {
         store,
@@ -109,7 +109,7 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
             access::offer_setup(&pulse_store).await;
             let pulse = fleet::watch(pulse_store, pulse_fleet, heartbeat, lost_after);
             let pulse = tokio::spawn(pulse);
-            let sweep = tokio::spawn(sweep::watch(sweep_store, roots));
+            let sweep = tokio::spawn(sweep::watch(sweep_store, folders));
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => http::serve(listener, desk, max_connections, stopped).await,
                 Err(error) => tracing::error!("cannot serve: {error}"),

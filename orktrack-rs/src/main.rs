@@ -58,8 +58,12 @@ enum Command {
     Accounts(cli::Accounts),
     /// API tokens: list, add, revoke.
     Tokens(cli::Tokens),
+    /// Which calls are kept: list, put, remove.
+    Programs(cli::Programs),
     /// How long recordings are kept.
     Retention(cli::Retention),
+    /// Legal holds: list, add, remove.
+    Holds(cli::Holds),
     /// Compare the database with the files, both ways; exit code 1 if something is missing.
     Check(cli::Check),
     /// Copy the database while the tracker runs.
@@ -133,7 +137,9 @@ fn main() -> ExitCode {
         Command::Tags(command) => command.run(),
         Command::Accounts(command) => command.run(),
         Command::Tokens(command) => command.run(),
+        Command::Programs(command) => command.run(),
         Command::Retention(command) => command.run(),
+        Command::Holds(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Backup(command) => command.run(),
     };

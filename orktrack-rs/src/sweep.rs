@@ -1,8 +1,7 @@
 //! The end of a recording's time: its file goes, then its rows. A hold stops it.
 
 use crate::{
-    config::AudioRoot,
-    files::{self, FileError},
+    files::{self, FileError, Folders},
     store::{
         Store,
         audit::{self, Deed},
@@ -17,8 +16,8 @@ const EVERY: Duration = Duration::from_secs(600);
 const AT_ONCE: i64 = 1000;
 
 /// Sweeps again and again, until it is dropped.
-pub(crate) async fn watch(store: Store, roots: Vec<AudioRoot>) {
-    let roots = Arc::new(roots);
+pub(crate) async fn watch(store: Store, folders: Folders) {
+    let roots = Arc::new(folders);
     let mut clock = tokio::time::interval(EVERY);
     loop {
         clock.tick().await;
@@ -33,15 +32,16 @@ pub(crate) async fn watch(store: Store, roots: Vec<AudioRoot>) {
 /// Deletes what is due; returns how many recordings are gone, and how many could not be deleted.
 pub(crate) async fn sweep(
     store: &Store,
-    roots: &Arc<Vec<AudioRoot>>,
+    roots: &Arc<Folders>,
     now: u64,
 ) -> Result<(usize, usize), crate::store::NotStored> {
     let due = store.read(move |session| retention::due(session, now, AT_ONCE)).await?;
+    store.write(move |session| retention::forget(session, now)).await?;
     let (mut gone, mut left) = (0, 0);
     for file in due {
         if remove(roots, &file).await {
             let deleted = store.write(move |session| {
-                let deleted = retention::delete(session, file.tape)?;
+                let deleted = retention::delete(session, file.tape, now)?;
                 if deleted == Deleted::Gone {
                     audit::note(session, &deed(&file, now))?;
                 }
@@ -68,7 +68,7 @@ fn deed(file: &FileOf, now: u64) -> Deed {
     }
 }
 
-async fn remove(roots: &Arc<Vec<AudioRoot>>, file: &FileOf) -> bool {
+async fn remove(roots: &Arc<Folders>, file: &FileOf) -> bool {
     let (roots, wanted) = (roots.clone(), file.clone());
     match tokio::task::spawn_blocking(move || files::remove(&roots, &wanted)).await {
         Ok(Ok(_)) => true,
@@ -87,6 +87,7 @@ async fn remove(roots: &Arc<Vec<AudioRoot>>, file: &FileOf) -> bool {
 mod tests {
     use super::*;
     use crate::{
+        config::AudioRoot,
         counters::Counters,
         sample,
         store::{Introduction, Query, Reader, tapes},
@@ -104,7 +105,8 @@ mod tests {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (store, thread) = Store::open(&database, Arc::new(Counters::default())).unwrap();
-        let roots = Arc::new(vec![AudioRoot { hostname: None, folder: audio.clone() }]);
+        let roots = vec![AudioRoot { hostname: None, folder: audio.clone() }];
+        let roots = Arc::new(Folders { roots, copies: Vec::new() });
         let init = InitMessage::new("s", "vm", 1, &audio.display().to_string());
         runtime.block_on(async {
             let known = Introduction { init, received: 5, address: String::new() };

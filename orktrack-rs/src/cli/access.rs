@@ -8,7 +8,7 @@ use orktrack::{
     store::accounts::{self, Issue, Role, Written},
 };
 use serde_json::json;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 #[derive(Debug, Args)]
 pub(crate) struct Accounts {
@@ -74,12 +74,19 @@ impl Accounts {
     }
 }
 
-/// One line of standard input. It is not hidden while it is typed: pipe it in where somebody looks.
+/// Typed twice where nobody sees it, or one line of standard input if that is no terminal.
 fn read_password() -> Result<String, Failure> {
     let input = io::stdin();
     if input.is_terminal() {
-        let asked = write!(io::stderr(), "password (is shown): ");
-        drop(asked);
+        let typed = |asked: &str| {
+            rpassword::prompt_password(asked)
+                .map_err(|error| Failure(format!("cannot read the password: {error}"), 1))
+        };
+        let (password, again) = (typed("password: ")?, typed("once more: ")?);
+        if password != again {
+            return Err(Failure("the two are not the same".to_owned(), 1));
+        }
+        return Ok(password);
     }
     let mut line = String::new();
     let read = input.lock().read_line(&mut line);

@@ -1,9 +1,16 @@
-//! `orktrack retention`, `check`, `backup`.
+//! `orktrack retention`, `holds`, `check`, `backup`.
 
-use super::{Common, rows};
+use super::{Common, now, rows};
 use crate::Failure;
 use clap::{Args, Subcommand};
-use orktrack::{check, store::retention};
+use orktrack::{
+    check,
+    store::{
+        SessionExt,
+        retention::{self, Deleted},
+        search,
+    },
+};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -42,6 +49,87 @@ impl Retention {
                     retention::put(session, &name, days, standard)
                 })?;
                 shop.say(&format!("class {id}"), &json!({ "id": id }))
+            }
+        }
+    }
+}
+
+/// Most holds in one list.
+const MAX_HOLDS: i64 = 100_000;
+
+#[derive(Debug, Args)]
+pub(crate) struct Holds {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    act: Option<HoldsAct>,
+}
+
+#[derive(Debug, Subcommand)]
+enum HoldsAct {
+    /// Put a recording under a legal hold: nobody deletes it
+    Add {
+        /// Its name (orkuid), or its number
+        recording: String,
+        /// Why; shown in the list
+        #[arg(long)]
+        reason: String,
+    },
+    /// End the holds of a recording
+    Remove {
+        /// Its name (orkuid), or its number
+        recording: String,
+    },
+}
+
+impl Holds {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let shop = self.common.open()?;
+        let find = |name: &str| {
+            let found = shop.read(|session| match search::by_name(session, name)? {
+                Some(id) => Ok(Some(id)),
+                None => session.value(
+                    "SELECT id FROM tape WHERE id = ?1",
+                    &[name.parse::<i64>().unwrap_or(-1).into()],
+                ),
+            })?;
+            found.ok_or_else(|| Failure(format!("there is no recording {name}"), 1))
+        };
+        match self.act {
+            None => {
+                let all = shop.read(|session| retention::holds(session, MAX_HOLDS))?;
+                shop.show("holds", &rows(&all), &["tape", "recid", "reason", "who", "since"])
+            }
+            Some(HoldsAct::Add { recording, reason }) => {
+                let tape = find(&recording)?;
+                if reason.trim().is_empty() {
+                    return Err(Failure("a hold has a reason".to_owned(), 1));
+                }
+                let id = shop.change("hold", &recording, |session| {
+                    // The recorder of a live call that was discarded has to be told, and is not from here.
+                    let dropped: Option<String> =
+                        session.value("SELECT keep FROM tape WHERE id = ?1", &[tape.into()])?;
+                    let live = retention::may_delete(session, tape)? == Deleted::Live;
+                    if live && dropped.as_deref() == Some("DROP") {
+                        return Ok(None);
+                    }
+                    retention::hold(session, tape, &reason, "command line", now()).map(Some)
+                })?;
+                let Some(id) = id else {
+                    let why = "the call is live and its recorder was told to discard it: put the hold on by \
+                               POST /api/v1/recordings/N/hold, which tells the recorder";
+                    return Err(Failure(why.to_owned(), 1));
+                };
+                shop.say(&format!("hold {id}"), &json!({ "id": id }))
+            }
+            Some(HoldsAct::Remove { recording }) => {
+                let tape = find(&recording)?;
+                let gone =
+                    shop.change("release", &recording, |s| retention::release(s, tape, now()))?;
+                if gone == 0 {
+                    return Err(Failure(format!("{recording} is under no hold"), 1));
+                }
+                shop.say("removed", &json!({ "removed": gone }))
             }
         }
     }

@@ -3,10 +3,12 @@
 mod access;
 mod care;
 mod people;
+mod programs;
 
 pub(crate) use access::{Accounts, Tokens};
-pub(crate) use care::{Backup, Check, Retention};
+pub(crate) use care::{Backup, Check, Holds, Retention};
 pub(crate) use people::{Groups, Show, Tags, Users};
+pub(crate) use programs::Programs;
 
 use crate::{Failure, Settings, in_config, print};
 use clap::Args;

@@ -5,6 +5,7 @@
 
 pub use orkbase::config::{Mistake, Mistakes};
 
+use crate::files::Folders;
 use ipnet::IpNet;
 use orkbase::config::{Schema, Value, Written, is_log_level};
 use std::{
@@ -18,7 +19,7 @@ use std::{
 /// Where the configuration is if nobody says.
 pub const DEFAULT_FILE: &str = "/etc/orktrack/orktrack.toml";
 /// Every key, as in the file; a dot separates section and key.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "listen",
     "database",
     "max_connections",
@@ -31,6 +32,7 @@ const KEYS: [&str; 14] = [
     "import.root",
     "import.tasks",
     "audio.roots",
+    "audio.copies",
     "access.session_hours",
     "log.level",
 ];
@@ -66,6 +68,8 @@ pub struct Config {
     pub tasks: Vec<(String, String)>,
     /// Where recordings may be read and deleted.
     pub audio_roots: Vec<AudioRoot>,
+    /// Where recorders put second copies, which are deleted with their recordings.
+    pub audio_copies: Vec<AudioRoot>,
     /// How long a sign-in lasts, 1 to 720 hours.
     pub session_hours: u64,
     /// What is logged: a level, or directives such as `info,orktrack::http=debug`.
@@ -90,9 +94,17 @@ impl Default for Config {
             import_root: None,
             tasks: Vec::new(),
             audio_roots: Vec::new(),
+            audio_copies: Vec::new(),
             session_hours: 12,
             log_level: "info".to_owned(),
         }
+    }
+}
+
+impl Config {
+    /// Where files are deleted.
+    pub(crate) fn folders(&self) -> Folders {
+        Folders { roots: self.audio_roots.clone(), copies: self.audio_copies.clone() }
     }
 }
 
@@ -226,6 +238,12 @@ fn set(config: &mut Config, key: &str, value: &Value) -> Result<(), String> {
                 wrong("a list of folders, such as [\"/var/spool/orkaudio\", \"rec2=/mnt/rec2\"]")
             })?;
             config.audio_roots = texts.iter().map(|text| root(text)).collect();
+        }
+        "audio.copies" => {
+            let texts = value.list().ok_or_else(|| {
+                wrong("a list of folders, such as [\"/srv/copies\", \"rec2=/mnt/copies2\"]")
+            })?;
+            config.audio_copies = texts.iter().map(|text| root(text)).collect();
         }
         "access.session_hours" => {
             let hours = value.number().filter(|hours| (1..=720).contains(hours));

@@ -38,6 +38,9 @@ pub(crate) enum FleetError {
     /// It took too long.
     #[error("no answer in time")]
     Late,
+    /// It does not know the command, or what it is about.
+    #[error("the recorder answered status {0}")]
+    Status(u16),
     /// It cannot be reached, or says something else than an answer.
     #[error("{0}")]
     Failed(String),
@@ -75,7 +78,7 @@ impl Fleet {
             let matched = matched.and_then(|matched| matched.parse().ok());
             let (status, body) = collect(response).await?;
             if status != 200 {
-                return Err(FleetError::Failed(format!("the recorder answered status {status}")));
+                return Err(FleetError::Status(status));
             }
             let reply = single_line::decode(&body).ok();
             let reply = reply.and_then(|pairs| SimpleResponse::from_pairs(&pairs).ok());
@@ -99,7 +102,7 @@ impl Fleet {
         let response = opened.unwrap_or(Err(FleetError::Late))?;
         if response.status() != 200 {
             let status = response.status().as_u16();
-            return Err(FleetError::Failed(format!("the recorder answered status {status}")));
+            return Err(FleetError::Status(status));
         }
         let (head, body) = response.into_parts();
         let mut reply = Response::new(body.map_err(std::io::Error::other).boxed_unsync());

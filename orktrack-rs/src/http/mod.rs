@@ -3,6 +3,7 @@
 
 pub(crate) mod api;
 mod command;
+mod wish;
 
 use crate::{
     config::Config,

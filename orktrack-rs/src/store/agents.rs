@@ -2,6 +2,7 @@
 //! the place from whoever was there.
 
 use super::{
+    segments,
     session::{DbError, Session, SessionExt, args},
     users,
 };
@@ -87,6 +88,10 @@ fn take(
     (kind, place, rfbport): (&str, &str, &str),
     now: u64,
 ) -> Result<(), DbError> {
+    let left: Vec<String> = session.column(
+        "SELECT place FROM agent_session WHERE until IS NULL AND kind = ?1 AND orkuser = ?2",
+        args![kind, user],
+    )?;
     session.change(
         "UPDATE agent_session SET until = CASE WHEN since > ?1 THEN since ELSE ?2 END
          WHERE until IS NULL AND kind = ?3
@@ -98,6 +103,11 @@ fn take(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         args![&login.agent, user, kind, place, rfbport, &login.agentgroup, now],
     )?;
+    if kind == "device" {
+        for device in left.iter().map(String::as_str).filter(|left| *left != place).chain([place]) {
+            segments::turned(session, device, now)?;
+        }
+    }
     Ok(())
 }
 
@@ -109,7 +119,7 @@ pub fn logout(session: &mut dyn Session, login: &Login, now: u64) -> Result<Logg
     let mut gone = 0;
     for (kind, place) in [("device", &login.device), ("workstation", &login.workstation)] {
         let Some(place) = place else { continue };
-        gone += session.change(
+        let left = session.change(
             "UPDATE agent_session SET until = CASE WHEN since > ?1 THEN since ELSE ?2 END
              WHERE until IS NULL AND kind = ?3 AND place = ?4
                  AND (CAST(?5 AS TEXT) = '' OR agent = ?6)
@@ -125,6 +135,10 @@ pub fn logout(session: &mut dyn Session, login: &Login, now: u64) -> Result<Logg
                 &login.rfbport,
             ],
         )?;
+        if left > 0 && kind == "device" {
+            segments::turned(session, place, now)?;
+        }
+        gone += left;
     }
     Ok(if gone > 0 { Logged::Done } else { Logged::NobodyThere })
 }

@@ -34,7 +34,7 @@ pub enum Whose {
     OrkUid(String),
     /// The newest one of this local party.
     Party(String),
-    /// The newest one of this person.
+    /// The newest one of this person, who has it now.
     User(i64),
 }
 
@@ -62,7 +62,8 @@ pub fn find(session: &mut dyn Session, whose: &Whose) -> Result<Option<Live>, Db
                 None => session.first(
                     &format!(
                         "{FIELDS} tape t CROSS JOIN segment s WHERE s.tape = t.id
-                         AND s.side <> 'remote' AND s.loginstring = ?1 AND {NEWEST}"
+                         AND s.side <> 'remote' AND s.until IS NULL AND s.loginstring = ?1
+                         AND {NEWEST}"
                     ),
                     args![party],
                 )?,
@@ -71,7 +72,7 @@ pub fn find(session: &mut dyn Session, whose: &Whose) -> Result<Option<Live>, Db
         Whose::User(user) => session.first(
             &format!(
                 "{FIELDS} tape t CROSS JOIN segment s WHERE s.tape = t.id
-                 AND s.side <> 'remote' AND s.orkuser = ?1 AND {NEWEST}"
+                 AND s.side <> 'remote' AND s.until IS NULL AND s.orkuser = ?1 AND {NEWEST}"
             ),
             args![*user],
         )?,
@@ -94,13 +95,14 @@ fn live(row: &Row) -> Result<Live, DbError> {
     })
 }
 
-/// The tags of a recording, types with texts, but for digits.
+/// The tags of a recording, types with texts, but for digits and the recorder's `Keep`, which the status
+/// has a word for.
 ///
 /// # Errors
 /// See [`DbError`].
 pub fn tags(session: &mut dyn Session, live: &Live) -> Result<Vec<(String, String)>, DbError> {
     let rows = session.rows(
-        "SELECT key, value FROM tape_tag WHERE tape = ?1
+        "SELECT key, value FROM tape_tag WHERE tape = ?1 AND key <> 'Keep'
          UNION SELECT tagtype, tagtext FROM moment_tag
              WHERE recid = ?2 AND tagtype <> 'dtmfdigit' ORDER BY 1, 2 LIMIT 100",
         args![live.id, &live.recid],

@@ -163,7 +163,7 @@ fn claim(session: &mut dyn Session, tape: i64, account: &Account) -> Result<bool
     let at = u64::try_from(account.started).unwrap_or(0);
     for name in [&account.loginstring, &account.localparty] {
         if let Some(owner) = segments::owner(session, name, at)? {
-            segments::put(session, tape, "cti", Some(&owner))?;
+            segments::claim(session, tape, owner)?;
             return Ok(true);
         }
     }

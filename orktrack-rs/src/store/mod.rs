@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod agents;
 pub mod audit;
+mod encryption;
 pub mod groups;
 pub mod live;
 pub mod metadata;
@@ -53,6 +54,8 @@ pub enum Outcome {
     Added,
     /// It was known, and is on the disk since.
     Repeated,
+    /// It is about a recording that was deleted: it is not kept.
+    Gone,
     /// The recording has too many messages; this one is not kept and never will be.
     Full,
 }

@@ -5,18 +5,22 @@
 //! nobody.
 
 use super::{
+    encryption,
     session::{DbError, Row, Session, SessionExt, Value},
-    upgrade::{SCHEMA, UpgradeError, VERSION},
+    upgrade::{SCHEMA, STEPS, UpgradeError, VERSION},
 };
 use bytes::BytesMut;
 use postgres::{
     Client, NoTls, Statement,
+    config::SslMode,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 use std::{collections::HashMap, error::Error, time::Duration};
 
 /// The lock of the one writer: `ORKT`.
 const LOCK: i64 = 0x4f52_4b54;
+/// The first version that PostgreSQL had.
+const FIRST: usize = 3;
 /// How long to wait for the server to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Statements kept prepared; searches have a shape for every combination of filters.
@@ -52,9 +56,15 @@ impl Postgres {
             Some(found) if found > VERSION => {
                 return Err(UpgradeError::Newer { found, known: VERSION });
             }
+            Some(found) if found < FIRST => return Err(UpgradeError::Foreign),
             Some(VERSION) => {}
-            // The first version that PostgreSQL had is the one of today.
-            Some(_) => return Err(UpgradeError::Foreign),
+            Some(found) => {
+                for part in STEPS.iter().skip(found - 1).flat_map(|step| step.iter()) {
+                    session.batch(&in_words_of_postgres(part)).map_err(server)?;
+                }
+                let now = format!("UPDATE orktrack_version SET version = {VERSION}");
+                session.batch(&now).map_err(server)?;
+            }
         }
         session.batch("COMMIT").map_err(server)?;
         Ok(session)
@@ -84,6 +94,7 @@ impl Postgres {
 }
 
 fn connect(url: &str) -> Result<Postgres, DbError> {
+    let (url, wanted) = encryption::wanted(url);
     let mut config: postgres::Config = url.parse().map_err(trouble)?;
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(PATIENCE);
@@ -91,7 +102,13 @@ fn connect(url: &str) -> Result<Postgres, DbError> {
     if config.get_application_name().is_none() {
         config.application_name("orktrack");
     }
-    let client = config.connect(NoTls).map_err(trouble)?;
+    let client = match wanted {
+        None => config.ssl_mode(SslMode::Disable).connect(NoTls),
+        Some(roots) => config
+            .ssl_mode(SslMode::Require)
+            .connect(encryption::connector(roots.as_deref()).map_err(DbError::Down)?),
+    };
+    let client = client.map_err(trouble)?;
     let mut session = Postgres { client, statements: HashMap::new() };
     session.batch(SETTINGS)?;
     Ok(session)

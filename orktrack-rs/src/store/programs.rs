@@ -61,6 +61,25 @@ pub struct Program {
     pub retention: Option<i64>,
 }
 
+/// Longest text of a program, in bytes.
+const MAX_TEXT: usize = 10_000;
+
+impl Program {
+    /// Whether every value is within its bounds.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let texts = [&self.name, &self.localparty, &self.remoteparty, &self.weekdays];
+        !self.name.is_empty()
+            && texts.iter().all(|text| text.len() <= MAX_TEXT)
+            && ["", "in", "out", "unkn"].contains(&&*self.direction)
+            && (0..=100).contains(&self.percent)
+            && (0..1440).contains(&self.from_minute)
+            && (0..=1440).contains(&self.to_minute)
+            && [self.min_seconds, self.max_seconds].iter().flatten().all(|seconds| *seconds >= 0)
+            && self.weekdays.chars().all(|day| ('1'..='7').contains(&day))
+    }
+}
+
 const fn yes() -> bool {
     true
 }
@@ -130,6 +149,22 @@ pub fn remove(session: &mut dyn Session, id: i64) -> Result<bool, DbError> {
     Ok(session.change("DELETE FROM program WHERE id = ?1", args![id])? > 0)
 }
 
+/// A call is over that its user did not want: a recorder that was told deletes the file and reports no
+/// `ready`; one that reports it is answered then.
+pub(super) fn expect_discard(
+    session: &mut dyn Session,
+    tape: i64,
+    now: u64,
+) -> Result<(), DbError> {
+    if !retention::is_held(session, tape)? {
+        session.change(
+            "UPDATE tape SET discarded = ?1 WHERE id = ?2 AND keep = 'DROP'",
+            args![now, tape],
+        )?;
+    }
+    Ok(())
+}
+
 /// Decides about a finished recording, and notes it.
 pub(super) fn keep(
     session: &mut dyn Session,
@@ -181,7 +216,7 @@ impl<'a> Facts<'a> {
         let row = session.first("SELECT started, keep FROM tape WHERE id = ?1", args![tape])?;
         let row = row.ok_or_else(|| DbError::Strange("a recording went away".to_owned()))?;
         let users = session.rows(
-            "SELECT u.id, u.recordable FROM segment s JOIN orkuser u ON u.id = s.orkuser
+            "SELECT DISTINCT u.id, u.recordable FROM segment s JOIN orkuser u ON u.id = s.orkuser
              WHERE s.tape = ?1 ORDER BY u.id",
             args![tape],
         )?;

@@ -77,6 +77,10 @@ pub struct Owner {
     pub side: String,
     /// By which the person was known.
     pub loginstring: String,
+    /// From when, Unix seconds: the begin of the call, or when the agent came.
+    pub since: i64,
+    /// Until when; `None`: to the end.
+    pub until: Option<i64>,
 }
 
 /// A tag of a moment of a recording.
@@ -126,8 +130,9 @@ pub(super) fn read(session: &mut dyn Session, ids: &[i64]) -> Result<Vec<Recordi
         }
     }
     let sql = format!(
-        "SELECT s.tape, u.id, u.firstname, u.lastname, s.side, s.loginstring FROM segment s
-         JOIN orkuser u ON u.id = s.orkuser WHERE s.tape IN ({wanted}) ORDER BY s.tape, s.side"
+        "SELECT s.tape, u.id, u.firstname, u.lastname, s.side, s.loginstring, s.since, s.until
+         FROM segment s JOIN orkuser u ON u.id = s.orkuser WHERE s.tape IN ({wanted})
+         ORDER BY s.tape, s.side, s.since"
     );
     for row in session.rows(&sql, &[])? {
         if let Some(recording) = found.get_mut(&row.get(0)?) {
@@ -137,6 +142,8 @@ pub(super) fn read(session: &mut dyn Session, ids: &[i64]) -> Result<Vec<Recordi
                 name: format!("{first} {last}").trim().to_owned(),
                 side: row.get(4)?,
                 loginstring: row.get(5)?,
+                since: row.get(6)?,
+                until: row.get(7)?,
             });
         }
     }

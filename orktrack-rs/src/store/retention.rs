@@ -1,6 +1,7 @@
 //! How long recordings are kept, legal hold, and deletion.
 //!
-//! Law: a recording under a hold is deleted by nobody. A row goes only after its file went.
+//! Law: a recording under a hold is deleted by nobody. A row goes only after its file went. What is gone
+//! does not come back, whatever a recorder tells of it later.
 
 use super::session::{DbError, Row, Session, SessionExt, args};
 use serde::Serialize;
@@ -166,7 +167,7 @@ pub fn file_of(session: &mut dyn Session, tape: i64) -> Result<Option<FileOf>, D
     row.as_ref().map(file).transpose()
 }
 
-/// Files of finished recordings behind this row, in order.
+/// Files of finished recordings behind this row, in order, but for those that their recorders delete.
 ///
 /// # Errors
 /// See [`DbError`].
@@ -175,7 +176,9 @@ pub fn files_after(
     tape: i64,
     limit: i64,
 ) -> Result<Vec<FileOf>, DbError> {
-    let sql = format!("{FILE} WHERE t.id > ?1 AND t.state = 'ready' ORDER BY t.id LIMIT ?2");
+    let sql = format!(
+        "{FILE} WHERE t.id > ?1 AND t.state = 'ready' AND t.discarded IS NULL ORDER BY t.id LIMIT ?2"
+    );
     session.rows(&sql, args![tape, limit])?.iter().map(file).collect()
 }
 
@@ -220,11 +223,11 @@ pub fn may_delete(session: &mut dyn Session, tape: i64) -> Result<Deleted, DbErr
     })
 }
 
-/// Removes all rows of a recording whose file is gone.
+/// Removes all rows of a recording whose file is gone; only its name stays, for [`MEMORY`].
 ///
 /// # Errors
 /// See [`DbError`].
-pub fn delete(session: &mut dyn Session, tape: i64) -> Result<Deleted, DbError> {
+pub fn delete(session: &mut dyn Session, tape: i64, now: u64) -> Result<Deleted, DbError> {
     let may = may_delete(session, tape)?;
     if may != Deleted::Gone {
         return Ok(may);
@@ -233,9 +236,87 @@ pub fn delete(session: &mut dyn Session, tape: i64) -> Result<Deleted, DbError> 
         "DELETE FROM moment_tag WHERE recid = (SELECT recid FROM tape WHERE id = ?1)",
         args![tape],
     )?;
+    session.change(
+        "INSERT INTO tape_gone (recid, hostname, gone)
+             SELECT recid, hostname, CAST(?1 AS BIGINT) FROM tape WHERE id = ?2
+         ON CONFLICT (recid, hostname) DO UPDATE SET gone = excluded.gone",
+        args![now, tape],
+    )?;
     session.change("DELETE FROM legal_hold WHERE tape = ?1", args![tape])?;
     session.change("DELETE FROM tape WHERE id = ?1", args![tape])?;
     Ok(Deleted::Gone)
+}
+
+/// Whether this recording was deleted.
+pub(super) fn is_gone(
+    session: &mut dyn Session,
+    hostname: &str,
+    recid: &str,
+) -> Result<bool, DbError> {
+    let gone: Option<i64> = session.value(
+        "SELECT gone FROM tape_gone WHERE recid = ?1 AND hostname = ?2",
+        args![recid, hostname],
+    )?;
+    Ok(gone.is_some())
+}
+
+/// Whether a recording of this name was deleted, and none is there.
+pub(super) fn is_gone_everywhere(session: &mut dyn Session, recid: &str) -> Result<bool, DbError> {
+    let gone: Option<i64> = session.value(
+        "SELECT gone FROM tape_gone WHERE recid = ?1
+             AND NOT EXISTS (SELECT 1 FROM tape WHERE tape.recid = tape_gone.recid) LIMIT 1",
+        args![recid],
+    )?;
+    Ok(gone.is_some())
+}
+
+/// How long the names of deleted recordings are remembered, in seconds: recorders repeat what was not
+/// acknowledged for as long as they are up.
+const MEMORY: u64 = 400 * 86_400;
+
+/// Forgets the names of recordings that were deleted long ago.
+///
+/// # Errors
+/// See [`DbError`].
+pub fn forget(session: &mut dyn Session, now: u64) -> Result<u64, DbError> {
+    session.change("DELETE FROM tape_gone WHERE gone < ?1", args![now.saturating_sub(MEMORY)])
+}
+
+/// A hold in force.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Hold {
+    /// The recording's row.
+    pub tape: i64,
+    /// The recording's name.
+    pub recid: String,
+    /// Why.
+    pub reason: String,
+    /// Who put it there.
+    pub who: String,
+    /// Since when, Unix seconds.
+    pub since: i64,
+}
+
+/// The holds in force, the oldest first.
+///
+/// # Errors
+/// See [`DbError`].
+pub fn holds(session: &mut dyn Session, limit: i64) -> Result<Vec<Hold>, DbError> {
+    let rows = session.rows(
+        "SELECT h.tape, t.recid, h.reason, h.who, h.since FROM legal_hold h
+         JOIN tape t ON t.id = h.tape WHERE h.until IS NULL ORDER BY h.since, h.id LIMIT ?1",
+        args![limit],
+    )?;
+    let read = |row: &Row| {
+        Ok(Hold {
+            tape: row.get(0)?,
+            recid: row.get(1)?,
+            reason: row.get(2)?,
+            who: row.get(3)?,
+            since: row.get(4)?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 #[cfg(test)]
@@ -243,9 +324,9 @@ mod tests {
     use super::*;
     use crate::{
         sample,
-        store::{scratch, tapes},
+        store::{Outcome, scratch, tapes},
     };
-    use orkbase::message::tape::Stage;
+    use orkbase::message::tape::{Stage, TapeMessage};
 
     #[test]
     fn what_is_held_stays_whatever_its_class_says() {
@@ -264,12 +345,22 @@ mod tests {
         let a = due(session, later, 10).unwrap()[0].tape;
         hold(session, a, "court", "admin", 5).unwrap();
         assert_eq!(names(session, later), ["B"]);
-        assert_eq!(delete(session, a), Ok(Deleted::Held));
+        assert_eq!(delete(session, a, 20), Ok(Deleted::Held));
         assert!(session.change("DELETE FROM tape WHERE id = ?1", args![a]).is_err());
         assert!(hold(session, a, "", "admin", 5).is_err(), "a hold has a reason");
         assert_eq!(release(session, a, 6), Ok(1));
-        assert_eq!(delete(session, a), Ok(Deleted::Gone));
-        assert_eq!(delete(session, a), Ok(Deleted::Unknown));
+        assert_eq!(delete(session, a, 20), Ok(Deleted::Gone));
+        assert_eq!(delete(session, a, 20), Ok(Deleted::Unknown));
+        // Whatever is told of it later, or again.
+        for stage in [Stage::Ready, Stage::Start, Stage::Stop] {
+            let told = tapes::put(session, &sample::tape("A", stage), 21, "").unwrap();
+            assert_eq!((told.outcome, told.deletetape), (Outcome::Gone, stage == Stage::Ready));
+        }
+        let rows: Option<i64> = session.value("SELECT count(*) FROM tape", &[]).unwrap();
+        assert_eq!(rows, Some(1));
+        let elsewhere = TapeMessage { hostname: "w".to_owned(), ..sample::tape("A", Stage::Ready) };
+        assert_eq!(tapes::put(session, &elsewhere, 21, "").unwrap().outcome, Outcome::Added);
+        assert_eq!((forget(session, 20 + MEMORY), forget(session, 21 + MEMORY)), (Ok(0), Ok(1)));
         put(session, "short", Some(2), true).unwrap();
         assert!(names(session, later).is_empty(), "recordings follow their class");
         put(session, "short", None, true).unwrap();
@@ -280,6 +371,6 @@ mod tests {
     fn a_live_recording_is_not_deleted() {
         let mut session = scratch();
         tapes::put(session.as_mut(), &sample::tape("A", Stage::Start), 10, "").unwrap();
-        assert_eq!(delete(session.as_mut(), 1), Ok(Deleted::Live));
+        assert_eq!(delete(session.as_mut(), 1, 20), Ok(Deleted::Live));
     }
 }

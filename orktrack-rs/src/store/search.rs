@@ -2,7 +2,8 @@
 //!
 //! Law: a page begins behind the last recording of the page before (a key, not a count), so nothing is
 //! shown twice or left out. Each filter has an index; the one that leaves the fewest recordings leads,
-//! and the others are looked up for each recording that it finds.
+//! and the others are looked up for each recording that it finds. Where each leaves very many, recordings
+//! are walked through in the order asked for, for a page of them is found soon.
 
 use super::{
     segments,
@@ -19,8 +20,9 @@ pub const DEFAULT_LIMIT: u32 = 100;
 /// Most people whose calls are each looked up by index; for more, recordings are looked through in
 /// order, and so many people's calls are found soon.
 const MAX_LEADS: usize = 32;
-/// How far a lead is counted before it is taken for long.
-const COUNTED: i64 = 2000;
+/// How far a filter is counted before it is taken for long. To sort so many takes as long as to find a page
+/// among a million of which so many fit.
+const COUNTED: i64 = if cfg!(test) { 60 } else { 20_000 };
 
 /// A place in the list; the page behind it follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -234,29 +236,52 @@ fn number(text: &str) -> String {
 
 /// The statement for a page, leads chosen.
 fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Value>), DbError> {
-    let leads = leads(session, query)?;
+    let way = way(session, query)?;
+    let led = match &way {
+        Way::Words(leads) => leads.as_slice(),
+        Way::Filter(..) => &[],
+    };
     let mut rest = Parts::default();
-    // What the first one finds fits it; those of groups and scopes have conditions of their own below.
-    for (_, words) in leads.iter().skip(1).filter(|(what, _)| *what == Lead::Word) {
+    let leading = led.first().map(|(what, _)| *what);
+    let asked = match &way {
+        // What the first one finds fits it; those of groups and scopes have conditions of their own below.
+        Way::Words(leads) => leads.get(1..).unwrap_or_default(),
+        Way::Filter(_, leads) => leads,
+    };
+    for (_, words) in asked.iter().filter(|(what, _)| *what == Lead::Word) {
         has_word(&mut rest, words);
     }
-    let leading = leads.first().map(|(what, _)| *what);
+    let filter = match &way {
+        Way::Words(_) => None,
+        Way::Filter(filter, _) => Some(*filter),
+    };
+    // A plus keeps the index of a column out of it.
+    let plus = |used: bool| if used || filter.is_none() { "" } else { "+" };
+    let (order, beyond) = query.sort.words();
+    let column = query.sort.column();
+    let by_begin = column == "started";
+    let by_order = filter == Some(Filter::Order);
+    let started =
+        filter == Some(Filter::Span) || filter == Some(Filter::Direction) || by_order && by_begin;
     let span = |parts: &mut Parts, row: &str| {
+        let plus = if row == "t" { plus(started) } else { "" };
         if let Some(since) = query.since {
-            parts.and(&format!("{row}.started >= ?"), [since.into()]);
+            parts.and(&format!("{plus}{row}.started >= ?"), [since.into()]);
         }
         if let Some(until) = query.until {
-            parts.and(&format!("{row}.started < ?"), [until.into()]);
+            parts.and(&format!("{plus}{row}.started < ?"), [until.into()]);
         }
     };
     if let Some(direction) = &query.direction {
-        rest.and("t.direction = ?", [direction.as_str().into()]);
+        let plus = plus(filter == Some(Filter::Direction) || by_order && by_begin);
+        rest.and(&format!("{plus}t.direction = ?"), [direction.as_str().into()]);
     }
+    let plus_duration = plus(filter == Some(Filter::Duration) || by_order && !by_begin);
     if let Some(seconds) = query.min_duration {
-        rest.and("t.duration >= ?", [seconds.into()]);
+        rest.and(&format!("{plus_duration}t.duration >= ?"), [seconds.into()]);
     }
     if let Some(seconds) = query.max_duration {
-        rest.and("t.duration <= ?", [seconds.into()]);
+        rest.and(&format!("{plus_duration}t.duration <= ?"), [seconds.into()]);
     }
     if let Some(group) = query.group.filter(|_| leading != Some(Lead::Group)) {
         rest.and(
@@ -268,23 +293,21 @@ fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Va
     if leading != Some(Lead::Scope) {
         scope_condition(&mut rest, &query.scope);
     }
-    let (order, beyond) = query.sort.words();
-    let column = query.sort.column();
     let limit = i64::from(limit(query)) + 1;
-    let by_begin = column == "started";
-    let Some((_, words)) = leads.first() else {
+    let Some((_, words)) = led.first() else {
         let mut parts = Parts::default();
         span(&mut parts, "t");
+        let plus = plus(by_order);
         if let Some(cursor) = query.cursor {
             let place = [cursor.value.into(), cursor.id.into()];
-            parts.and(&format!("(t.{column}, t.id) {beyond} (?, ?)"), place);
+            parts.and(&format!("({plus}t.{column}, t.id) {beyond} (?, ?)"), place);
         }
         parts.conditions.extend(rest.conditions);
         parts.args.extend(rest.args);
         parts.args.push(limit.into());
         let text = format!(
-            "SELECT t.id, t.{column} FROM tape t WHERE {} ORDER BY t.{column} {order}, t.id {order}
-             LIMIT ?",
+            "SELECT t.id, t.{column} FROM tape t WHERE {}
+             ORDER BY {plus}t.{column} {order}, t.id {order} LIMIT ?",
             parts.text()
         );
         return Ok((number(&text), parts.args));
@@ -339,7 +362,107 @@ enum Lead {
 /// Words of which one must be there, and what for.
 type Leads = Vec<(Lead, Vec<String>)>;
 
-/// The filters that have words, the shortest first.
+/// How recordings are found.
+enum Way {
+    /// By the words of the first lead, in which the order is kept; or sorted, if they are few.
+    Words(Leads),
+    /// By an index of the recordings themselves; the leads are looked up for each.
+    Filter(Filter, Leads),
+}
+
+/// An index of the recordings themselves.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Filter {
+    /// The one of the order asked for: what comes first is found first.
+    Order,
+    Span,
+    Direction,
+    Duration,
+}
+
+fn way(session: &mut dyn Session, query: &Query) -> Result<Way, DbError> {
+    let leads = leads(session, query)?;
+    let by_begin = query.sort.column() == "started";
+    let mut filters = Vec::new();
+    // The order's own index has the filter on its column, too; that of directions has the begin.
+    if !by_begin && (query.since.is_some() || query.until.is_some()) {
+        filters.push(Filter::Span);
+    }
+    if !by_begin && query.direction.is_some() {
+        filters.push(Filter::Direction);
+    }
+    if by_begin && (query.min_duration.is_some() || query.max_duration.is_some()) {
+        filters.push(Filter::Duration);
+    }
+    if filters.is_empty() && (leads.is_empty() || leads.len() == 1 && by_begin) {
+        return Ok(match leads.is_empty() {
+            true => Way::Filter(Filter::Order, leads),
+            false => Way::Words(leads),
+        });
+    }
+    let mut counted = Vec::new();
+    for (what, words) in leads {
+        let mut length = 0;
+        for word in &words {
+            let sql =
+                "SELECT count(*) FROM (SELECT 1 AS one FROM tape_key WHERE word = ?1 LIMIT ?2) x";
+            let count: Option<i64> =
+                session.value(sql, &[word.into(), (COUNTED - length).into()])?;
+            length += count.unwrap_or(0);
+            if length >= COUNTED {
+                break;
+            }
+        }
+        counted.push((length, what, words));
+    }
+    counted.sort();
+    let shortest_lead = counted.first().map(|(length, ..)| *length);
+    let leads = counted.into_iter().map(|(_, what, words)| (what, words)).collect();
+    let mut shortest = None;
+    for filter in filters {
+        let found = (count(session, query, filter)?, filter);
+        shortest = Some(shortest.map_or(found, |known: (i64, Filter)| known.min(found)));
+    }
+    Ok(match (shortest_lead, shortest) {
+        (lead, Some((length, filter)))
+            if length < COUNTED && lead.is_none_or(|lead| length < lead) =>
+        {
+            Way::Filter(filter, leads)
+        }
+        (Some(lead), _) if by_begin || lead < COUNTED => Way::Words(leads),
+        _ => Way::Filter(Filter::Order, leads),
+    })
+}
+
+/// How many recordings a filter leaves, as far as that is counted.
+fn count(session: &mut dyn Session, query: &Query, filter: Filter) -> Result<i64, DbError> {
+    let mut parts = Parts::default();
+    let (low, high) = match filter {
+        Filter::Span => {
+            (query.since.map(|n| ("started >=", n)), query.until.map(|n| ("started <", n)))
+        }
+        Filter::Duration => (
+            query.min_duration.map(|n| ("duration >=", n)),
+            query.max_duration.map(|n| ("duration <=", n)),
+        ),
+        Filter::Direction | Filter::Order => (None, None),
+    };
+    for (condition, bound) in [low, high].into_iter().flatten() {
+        parts.and(&format!("{condition} ?"), [bound.into()]);
+    }
+    if let (Filter::Direction, Some(direction)) = (filter, &query.direction) {
+        parts.and("direction = ?", [direction.as_str().into()]);
+    }
+    parts.args.push(COUNTED.into());
+    let text = format!(
+        "SELECT count(*) FROM (SELECT 1 AS one FROM tape WHERE {} LIMIT ?) x",
+        parts.text()
+    );
+    let found: Option<i64> = session.value(&number(&text), &parts.args)?;
+    Ok(found.unwrap_or(0))
+}
+
+/// The filters that have words.
 fn leads(session: &mut dyn Session, query: &Query) -> Result<Leads, DbError> {
     let mut leads: Leads = Vec::new();
     if let Some(party) = &query.party {
@@ -364,22 +487,7 @@ fn leads(session: &mut dyn Session, query: &Query) -> Result<Leads, DbError> {
     {
         leads.push((Lead::Scope, words));
     }
-    if leads.len() < 2 {
-        return Ok(leads);
-    }
-    let mut counted = Vec::new();
-    for (what, words) in leads {
-        let mut length = 0;
-        for word in &words {
-            let sql =
-                "SELECT count(*) FROM (SELECT 1 AS one FROM tape_key WHERE word = ?1 LIMIT ?2) x";
-            let count: Option<i64> = session.value(sql, &[word.into(), COUNTED.into()])?;
-            length += count.unwrap_or(0);
-        }
-        counted.push((length, what, words));
-    }
-    counted.sort();
-    Ok(counted.into_iter().map(|(_, what, words)| (what, words)).collect())
+    Ok(leads)
 }
 
 /// The words for the people of groups, if they are few.

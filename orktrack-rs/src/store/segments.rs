@@ -1,8 +1,8 @@
 //! Whose call it was, and what it is found by.
 //!
-//! Law: a side of a call belongs to the person who was logged in at that device when the call began,
-//! else to the person whose login string the party was then. What happens later to login strings and
-//! agents changes no call from before.
+//! Law: a side of a call belongs to the person who was logged in at that device, else to the person whose
+//! login string the party was then. An agent who comes or goes while the call lasts begins another
+//! segment. What happens later to login strings and agents changes no call from before.
 
 use super::session::{DbError, Session, SessionExt, args};
 use crate::ledger::Tape;
@@ -57,40 +57,163 @@ pub(super) fn owner(
     .transpose()
 }
 
-/// Says whose call it is, on both sides.
-pub(super) fn attribute(session: &mut dyn Session, tape: i64, sum: &Tape) -> Result<(), DbError> {
+/// Most segments of one side of a call.
+const MAX_SEGMENTS: i64 = 100;
+
+/// Who had a side of a call, from when to when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Segment {
+    since: u64,
+    until: Option<u64>,
+    owner: Owner,
+}
+
+/// Says whose call it is, on both sides; returns whether that is news.
+pub(super) fn attribute(session: &mut dyn Session, tape: i64, sum: &Tape) -> Result<bool, DbError> {
     let facts = &sum.facts;
-    for (side, party) in [("local", &facts.localparty), ("remote", &facts.remoteparty)] {
-        let found = owner(session, party, facts.timestamp)?;
-        put(session, tape, side, found.as_ref())?;
+    let parties = [facts.localparty.as_str(), facts.remoteparty.as_str()];
+    attribute_span(session, tape, parties, (facts.timestamp, sum.stopped))
+}
+
+fn attribute_span(
+    session: &mut dyn Session,
+    tape: i64,
+    parties: [&str; 2],
+    (begin, end): (u64, Option<u64>),
+) -> Result<bool, DbError> {
+    let mut news = false;
+    for (side, party) in ["local", "remote"].into_iter().zip(parties) {
+        let segments = history(session, party, begin, end)?;
+        if segments != known(session, tape, side)? {
+            replace(session, tape, side, &segments)?;
+            news = true;
+        }
+    }
+    Ok(news)
+}
+
+/// Who was at `party` from `begin` to `end`.
+fn history(
+    session: &mut dyn Session,
+    party: &str,
+    begin: u64,
+    end: Option<u64>,
+) -> Result<Vec<Segment>, DbError> {
+    let first = owner(session, party, begin)?;
+    // Whoever comes or goes later.
+    let mut turns: Vec<i64> = session.column(
+        "SELECT since FROM agent_session
+             WHERE place = ?1 AND kind = 'device' AND since > ?2 AND since < ?3
+         UNION SELECT until FROM agent_session
+             WHERE place = ?4 AND kind = 'device' AND until > ?5 AND until < ?6
+         ORDER BY 1 LIMIT ?7",
+        args![
+            party,
+            begin,
+            end.unwrap_or(u64::MAX),
+            party,
+            begin,
+            end.unwrap_or(u64::MAX),
+            MAX_SEGMENTS
+        ],
+    )?;
+    turns.retain(|turn| *turn > 0);
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut open = first.map(|owner| Segment { since: begin, until: None, owner });
+    for turn in turns {
+        let turn = u64::try_from(turn).unwrap_or(0);
+        let now = owner(session, party, turn)?;
+        if now.as_ref() == open.as_ref().map(|segment| &segment.owner) {
+            continue;
+        }
+        segments.extend(open.take().map(|segment| Segment { until: Some(turn), ..segment }));
+        open = now.map(|owner| Segment { since: turn, until: None, owner });
+    }
+    segments.extend(open);
+    Ok(segments)
+}
+
+fn known(session: &mut dyn Session, tape: i64, side: &str) -> Result<Vec<Segment>, DbError> {
+    let rows = session.rows(
+        "SELECT since, until, orkuser, loginstring, agent_session FROM segment
+         WHERE tape = ?1 AND side = ?2 ORDER BY since",
+        args![tape, side],
+    )?;
+    let moment = |number: i64| u64::try_from(number).unwrap_or(0);
+    let segment = |row: &super::session::Row| {
+        Ok(Segment {
+            since: moment(row.get(0)?),
+            until: row.get::<Option<i64>>(1)?.map(moment),
+            owner: Owner {
+                orkuser: row.get(2)?,
+                loginstring: row.get(3)?,
+                agent_session: row.get(4)?,
+            },
+        })
+    };
+    rows.iter().map(segment).collect()
+}
+
+/// Writes whose a side is.
+fn replace(
+    session: &mut dyn Session,
+    tape: i64,
+    side: &str,
+    segments: &[Segment],
+) -> Result<(), DbError> {
+    session.change("DELETE FROM segment WHERE tape = ?1 AND side = ?2", args![tape, side])?;
+    for Segment { since, until, owner } in segments {
+        session.change(
+            "INSERT INTO segment (tape, side, since, until, orkuser, loginstring, agent_session)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            args![
+                tape,
+                side,
+                *since,
+                *until,
+                owner.orkuser,
+                &owner.loginstring,
+                owner.agent_session
+            ],
+        )?;
     }
     Ok(())
 }
 
-/// Writes whose a side is.
-pub(super) fn put(
-    session: &mut dyn Session,
-    tape: i64,
-    side: &str,
-    owner: Option<&Owner>,
-) -> Result<(), DbError> {
-    match owner {
-        None => {
-            let sql = "DELETE FROM segment WHERE tape = ?1 AND side = ?2";
-            session.change(sql, args![tape, side])?;
-        }
-        Some(Owner { orkuser, loginstring, agent_session }) => {
-            session.change(
-                "INSERT INTO segment (tape, side, orkuser, loginstring, agent_session)
-                 VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (tape, side) DO UPDATE SET orkuser = excluded.orkuser,
-                     loginstring = excluded.loginstring, agent_session = excluded.agent_session",
-                args![tape, side, *orkuser, loginstring, *agent_session],
-            )?;
+/// Writes that a telephone system told whose call it was.
+pub(super) fn claim(session: &mut dyn Session, tape: i64, owner: Owner) -> Result<(), DbError> {
+    let since: Option<i64> =
+        session.value("SELECT started FROM tape WHERE id = ?1", args![tape])?;
+    let since = since.and_then(|since| u64::try_from(since).ok()).unwrap_or(0);
+    replace(session, tape, "cti", &[Segment { since, until: None, owner }])
+}
+
+/// An agent came to a device, or left it: live calls of that device have another segment from now on.
+pub(super) fn turned(session: &mut dyn Session, device: &str, now: u64) -> Result<(), DbError> {
+    let live = session.rows(
+        "SELECT id, localparty, remoteparty, started FROM tape
+             WHERE localparty = ?1 AND state = 'live' AND interrupted IS NULL
+         UNION SELECT t.id, t.localparty, t.remoteparty, t.started FROM tape_key k
+             JOIN tape t ON t.id = k.tape
+             WHERE k.word = ?2 AND k.started > ?3 AND t.state = 'live' AND t.interrupted IS NULL
+                 AND t.remoteparty = ?4
+         ORDER BY 4 DESC, 1 DESC LIMIT ?5",
+        args![device, key("party", device), now.saturating_sub(LONGEST), device, MAX_LIVE],
+    )?;
+    for row in live {
+        let (tape, local, remote): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let begin = u64::try_from(row.get::<i64>(3)?).unwrap_or(0);
+        if attribute_span(session, tape, [&local, &remote], (begin, None))? {
+            index(session, tape)?;
         }
     }
     Ok(())
 }
+
+/// A call that began longer ago is not looked for, in seconds.
+const LONGEST: u64 = 86_400;
+/// Most live calls of one device.
+const MAX_LIVE: i64 = 1000;
 
 /// Brings what a recording is found by up to date.
 pub(super) fn index(session: &mut dyn Session, tape: i64) -> Result<(), DbError> {
@@ -113,7 +236,7 @@ pub(super) fn index(session: &mut dyn Session, tape: i64) -> Result<(), DbError>
     words.text(&entry);
     words.add("word", &call.to_lowercase());
     let users: Vec<i64> =
-        session.column("SELECT orkuser FROM segment WHERE tape = ?1", args![tape])?;
+        session.column("SELECT DISTINCT orkuser FROM segment WHERE tape = ?1", args![tape])?;
     for user in users {
         words.add("user", &user.to_string());
     }

@@ -1,7 +1,7 @@
 //! Tags: of a recording, of a moment, and those that wait for a recording.
 
 use super::{
-    Outcome, segments,
+    Outcome, retention, segments,
     session::{DbError, Session, SessionExt, args},
 };
 use orkbase::message::tag::AddTagMessage;
@@ -40,6 +40,9 @@ pub fn put(
     )?;
     if known.is_some() {
         return Ok(Outcome::Repeated);
+    }
+    if retention::is_gone_everywhere(session, &tag.orkuid)? {
+        return Ok(Outcome::Gone);
     }
     if full {
         return Ok(Outcome::Full);

@@ -1,7 +1,7 @@
 //! Messages about recordings into rows. The ledger decides; this only carries it out.
 
 use super::{
-    Outcome, metadata, programs, recorders, segments,
+    Outcome, metadata, programs, recorders, retention, segments,
     session::{DbError, Session, SessionExt, args},
     tags,
 };
@@ -32,7 +32,7 @@ pub fn put(
     address: &str,
 ) -> Result<Taken, DbError> {
     let row = session.first(
-        "SELECT id, started, localparty, remoteparty, discarded FROM tape
+        "SELECT id, started, localparty, remoteparty, discarded, stopped FROM tape
          WHERE hostname = ?1 AND recid = ?2",
         args![&message.hostname, &message.recid],
     )?;
@@ -42,9 +42,14 @@ pub fn put(
             started: row.get(1)?,
             parties: (row.get(2)?, row.get(3)?),
             discarded: row.get::<Option<i64>>(4)?.is_some(),
+            stopped: row.get(5)?,
         }),
         None => None,
     };
+    if before.is_none() && retention::is_gone(session, &message.hostname, &message.recid)? {
+        // Its file must not outlive it either.
+        return Ok(Taken { outcome: Outcome::Gone, deletetape: message.stage == Stage::Ready });
+    }
     let mut known = match &before {
         Some(before) => entries(session, before.id)?,
         None => Vec::new(),
@@ -75,6 +80,9 @@ pub fn put(
     recorders::heard(session, &message.hostname, &message.service, address, received)?;
     follow(session, tape, before.as_ref(), &sum, (tagged, received))?;
     let mut deletetape = false;
+    if message.stage == Stage::Stop && sum.state == State::Stopped {
+        programs::expect_discard(session, tape, received)?;
+    }
     if message.stage == Stage::Ready {
         deletetape = !programs::keep(session, tape, &sum, received)?;
     }
@@ -87,6 +95,7 @@ struct Before {
     started: i64,
     parties: (String, String),
     discarded: bool,
+    stopped: Option<i64>,
 }
 
 /// Whose call it is, what is found by it, and tags that waited for it.
@@ -100,19 +109,19 @@ fn follow(
     let facts = &sum.facts;
     let parties = (facts.localparty.clone(), facts.remoteparty.clone());
     let renamed = before.is_none_or(|before| before.parties != parties);
-    if renamed {
-        segments::attribute(session, tape, sum)?;
-    }
     let over = sum.state == State::Ready || sum.state == State::Stopped;
-    let claimed = over && metadata::match_tape(session, tape, sum)?;
     let moved = before.is_some_and(|before| u64::try_from(before.started) != Ok(facts.timestamp));
+    // An agent who came after its end has no part in it.
+    let ended = before.and_then(|before| before.stopped).map(u64::try_from) != sum.stopped.map(Ok);
+    let owned = (renamed || moved || ended) && segments::attribute(session, tape, sum)?;
+    let claimed = over && metadata::match_tape(session, tape, sum)?;
     if moved {
         session.change("DELETE FROM tape_key WHERE tape = ?1", args![tape])?;
     }
     if before.is_none() || tagged {
         tags::apply_pending(session, &facts.recid, now)?;
     }
-    if renamed || claimed || moved || tagged {
+    if renamed || owned || claimed || moved || tagged {
         segments::index(session, tape)?;
     }
     Ok(())

@@ -11,15 +11,16 @@ const ACCESS: &str = include_str!("schema/access.sql");
 /// The whole schema of the newest version, in an order in which it can be made.
 pub(super) const SCHEMA: [&str; 4] = [PEOPLE, TAPE, RULES, ACCESS];
 /// Step `n` leads from version `n + 1` to `n + 2`. Released steps never change.
-const STEPS: [&[&str]; 2] = [
+pub(super) const STEPS: [&[&str]; 3] = [
     &[include_str!("schema/step_2.sql")],
     &[
         PEOPLE,
         include_str!("schema/step_3.sql"),
-        RULES,
+        include_str!("schema/step_3_rules.sql"),
         ACCESS,
         include_str!("schema/step_3_keys.sql"),
     ],
+    &[include_str!("schema/step_4.sql")],
 ];
 /// The newest version.
 pub(super) const VERSION: usize = STEPS.len() + 1;
@@ -118,7 +119,7 @@ mod tests {
         let before = shape(&new);
         assert!(before.iter().any(|line| line.starts_with("tape_stage.body TEXT")));
         upgrade(&mut new).unwrap();
-        assert_eq!((shape(&new), version(&new)), (before, 3));
+        assert_eq!((shape(&new), version(&new)), (before, 4));
     }
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
         upgrade(&mut old).unwrap();
         let mut new = Connection::open_in_memory().unwrap();
         upgrade(&mut new).unwrap();
-        assert_eq!((shape(&old), version(&old)), (shape(&new), 3));
+        assert_eq!((shape(&old), version(&old)), (shape(&new), 4));
         let count = |sql: &str| old.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(
             count("SELECT count(*) FROM tape WHERE keep = 'NEITHER' AND expires IS NULL"),
@@ -160,11 +161,32 @@ mod tests {
     }
 
     #[test]
+    fn the_segments_of_version_3_begin_with_their_calls() {
+        let mut old = Connection::open_in_memory().unwrap();
+        upgrade_with(&mut old, &[include_str!("old/v2.sql")], &[&[]]).unwrap();
+        upgrade_with(&mut old, &[], &STEPS[..2]).unwrap();
+        assert_eq!(version(&old), 3);
+        old.execute_batch(
+            "INSERT INTO orkuser (id, firstname, lastname, email, created) VALUES (4,'A','B','',1);
+             INSERT INTO tape (id, hostname, recid, state, started, duration, captureport, filename,
+                 localparty, localentrypoint, remoteparty, direction, service, localip, remoteip,
+                 nativecallid, ondemand, side, live)
+                 VALUES (7,'vm','R1','ready',100,12,'','f.wav','1','','2','in','s','','','',0,'both',1);
+             INSERT INTO segment (tape, side, orkuser, loginstring) VALUES (7,'local',4,'1');",
+        )
+        .unwrap();
+        upgrade(&mut old).unwrap();
+        let sql = "SELECT tape || side || since || orkuser || loginstring FROM segment WHERE until IS NULL";
+        let segment: String = old.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(segment, "7local10041");
+    }
+
+    #[test]
     fn a_newer_database_is_not_touched() {
         let mut newer = Connection::open_in_memory().unwrap();
-        upgrade_with(&mut newer, &["CREATE TABLE a (x INTEGER);"], &[&[], &[], &[]]).unwrap();
+        upgrade_with(&mut newer, &["CREATE TABLE a (x INTEGER);"], &[&[], &[], &[], &[]]).unwrap();
         let error = upgrade(&mut newer).unwrap_err();
-        assert!(matches!(error, UpgradeError::Newer { found: 4, known: 3 }));
+        assert!(matches!(error, UpgradeError::Newer { found: 5, known: 4 }));
     }
 
     #[test]

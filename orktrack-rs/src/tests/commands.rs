@@ -289,6 +289,65 @@ pub(super) fn a_call_belongs_to_whoever_was_there_when_it_began() {
 }
 
 #[test]
+pub(super) fn agents_who_come_and_go_part_a_call() {
+    let bench = staffed();
+    bench.tell("cmd=adduser&loginstring=5000&groupname=Sales");
+    bench.tell("cmd=adduser&loginstring=100000&groupname=Sales");
+    live(&bench);
+    let parts = || {
+        bench.sql::<String>(
+            "SELECT group_concat(orkuser || ':' || (since - t.started) || '-'
+                 || coalesce(CAST(until - t.started AS TEXT), ''))
+             FROM (SELECT s.*, started FROM segment s JOIN tape ON tape.id = s.tape
+                   WHERE s.side = 'local' ORDER BY since) t",
+        )
+    };
+    assert_eq!(parts(), "3:0-");
+    let login = |text: &str| bench.tell(&format!("cmd=agentstate&state={text}&device=100000")).body;
+    let back = |seconds: u32| {
+        // Time passes.
+        for (table, column) in [
+            ("agent_session", "since"),
+            ("agent_session", "until"),
+            ("tape", "started"),
+            ("tape_key", "started"),
+        ] {
+            bench.change(&format!("UPDATE {table} SET {column} = {column} - {seconds}"));
+        }
+    };
+    assert_eq!(login("login&agent=5001"), DONE);
+    let came = parts();
+    assert!(came.starts_with("3:0-1") && came.contains(",1:1"), "{came}");
+    assert!(bench.tell("cmd=livestatus&users=1").body.contains("!100000--"));
+    assert!(bench.tell("cmd=livestatus&users=3").body.contains("=inactive--"), "it left the first");
+    back(5);
+    assert_eq!(login("login&agent=5000"), DONE);
+    back(5);
+    assert_eq!(login("logout"), DONE);
+    let people: Vec<String> =
+        parts().split(',').map(|part| part.split(':').next().unwrap().to_owned()).collect();
+    assert_eq!(people, ["3", "1", "2", "3"], "{}", parts());
+    let user = |id: i64| {
+        let sql = format!("SELECT count(*) FROM tape_key WHERE word = 'user:{id}'");
+        bench.sql::<i64>(&sql)
+    };
+    assert_eq!([user(1), user(2), user(3)], [1, 1, 1], "each of them finds it");
+    // Whoever comes when it is over has no part in it, and by the recorder's clock it was over sooner.
+    let started = bench.sql::<i64>("SELECT started FROM tape");
+    let stop =
+        STOP.replace("1795227424", &started.to_string()).replace("duration=2&", "duration=12&");
+    assert_eq!(bench.tell(&stop).status(), "200");
+    let over = parts();
+    assert!(
+        over.starts_with("3:0-1") && over.matches(',').count() == 1 && over.ends_with('-'),
+        "{over}"
+    );
+    assert_eq!(login("login&agent=5000"), DONE);
+    assert_eq!(parts(), over);
+    assert_eq!([user(1), user(2), user(3)], [1, 0, 1]);
+}
+
+#[test]
 pub(super) fn keep_discard_neither() {
     let bench = staffed();
     bench.tell("cmd=addloginstring&findloginstring=5001&newloginstring=100000");
@@ -309,6 +368,33 @@ pub(super) fn keep_discard_neither() {
     assert_eq!(ready.body, "class=taperesponse success=true comment= deletetape=true \n");
     assert_eq!(bench.tell(READY).body, ready.body, "the same again");
     assert_eq!(bench.sql::<i64>("SELECT count(*) FROM tape WHERE discarded IS NOT NULL"), 1);
+}
+
+#[test]
+pub(super) fn what_was_deleted_stays_deleted() {
+    let bench = Bench::with(|config| {
+        let folder = std::env::temp_dir();
+        config.audio_roots =
+            vec![crate::config::AudioRoot { hostname: Some("vm".to_owned()), folder }];
+    });
+    let token = bench.account("boss", crate::store::accounts::Role::Admin, None, &[]);
+    let tag = "type=addtag&orkuid=20261121_021704_EZIP&tagtype=dtmfdigit&tagtext=5&offsetmsec=9&";
+    for told in [START, tag, READY] {
+        assert_eq!(bench.tell(told).header("x-ork-stored"), Some("yes"));
+    }
+    let id = bench.sql::<i64>("SELECT id FROM tape");
+    let deleted = bench.ask(&token, "DELETE", &format!("/api/v1/recordings/{id}"), "");
+    assert_eq!(deleted.status(), "200");
+    for (told, deletetape) in [(READY, true), (START, false), (STOP, false), (READY, true)] {
+        let answer = bench.tell(told);
+        assert_eq!(answer.header("x-ork-stored"), Some("gone"));
+        assert!(answer.body.ends_with(&format!("deletetape={deletetape} \n")), "{}", answer.body);
+    }
+    let tagged = bench.tell(tag);
+    assert_eq!((tagged.body.as_str(), tagged.header("x-ork-stored")), (DONE, Some("gone")));
+    for table in ["tape", "tape_stage", "moment_tag", "tape_key"] {
+        assert_eq!(bench.sql::<i64>(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
 }
 
 #[test]

@@ -102,6 +102,103 @@ pub(super) fn commands_reach_the_recorder_of_the_call() {
     assert_eq!(target, "type=pause localparty=100000");
 }
 
+/// A recorder of ours that has the one call.
+fn ours(line: &str) -> Vec<u8> {
+    let found = u8::from(line.contains("20261121_021704_EZIP") || line.contains("party=100000"));
+    let text = String::from_utf8(original(line)).unwrap();
+    text.replace("\r\n\r\n", &format!("\r\nX-Matched: {found}\r\n\r\n")).into_bytes()
+}
+
+const DONE: &str = "class=simpleresponse success=true comment= \n";
+
+/// The person of 100000 with a live call on a recorder.
+fn in_a_call(recorder: &FakeRecorder) -> Bench {
+    let bench = Bench::new();
+    known(&bench, recorder);
+    bench.tell("cmd=adduser&loginstring=100000&groupname=Sales");
+    bench.tell(START);
+    bench
+}
+
+#[test]
+pub(super) fn wishes_reach_the_recorder() {
+    let recorder = FakeRecorder::answering(ours);
+    let bench = in_a_call(&recorder);
+    for (command, word) in [("keep", "KEEP"), ("neither", "NEITHER"), ("discard", "DROP")] {
+        let answer = bench.tell(&format!("cmd={command}&userid=1"));
+        assert_eq!((answer.body.as_str(), answer.header("x-ork-recorder")), (DONE, Some("told")));
+        let asked = format!("GET /command?type={command}&orkuid=20261121_021704_EZIP& HTTP/1.1");
+        assert_eq!(
+            (recorder.asked(), bench.sql::<String>("SELECT keep FROM tape")),
+            (asked, word.into())
+        );
+    }
+    // A recorder that deletes it says no more than that the call is over.
+    bench.tell(STOP);
+    assert_eq!(bench.sql::<i64>("SELECT count(*) FROM tape WHERE discarded IS NOT NULL"), 1);
+}
+
+#[test]
+pub(super) fn what_is_held_is_not_discarded() {
+    let recorder = FakeRecorder::answering(ours);
+    let bench = in_a_call(&recorder);
+    let token = bench.account("root", crate::store::accounts::Role::Admin, None, &[]);
+    let hold = |method: &str, body: &str| {
+        bench.ask(&token, method, "/api/v1/recordings/1/hold", body).status().to_owned()
+    };
+    bench.tell("cmd=discard&userid=1");
+    assert_eq!(hold("POST", r#"{"reason":"court"}"#), "200");
+    let asked = "GET /command?type=neither&orkuid=20261121_021704_EZIP& HTTP/1.1";
+    assert_eq!(recorder.asked(), asked, "the recorder must not delete it any more");
+    bench.tell("cmd=keep&userid=1");
+    assert_eq!(bench.tell("cmd=discard&userid=1").header("x-ork-recorder"), Some("told"));
+    assert_eq!(recorder.asked(), asked, "nor again");
+    bench.tell(STOP);
+    assert_eq!(bench.sql::<i64>("SELECT count(*) FROM tape WHERE discarded IS NOT NULL"), 0);
+    assert!(bench.tell(super::READY).body.contains("deletetape=false"));
+}
+
+#[test]
+pub(super) fn an_original_recorder_does_not_know_wishes() {
+    let recorder = FakeRecorder::answering(|line| {
+        if line.contains("version") {
+            return original(line);
+        }
+        b"HTTP/1.0 404 not found\r\nContent-type: text/html\r\n\r\nError\r\nCommand not found:keep\r\n".to_vec()
+    });
+    let bench = in_a_call(&recorder);
+    let answer = bench.tell("cmd=discard&userid=1");
+    assert_eq!((answer.body.as_str(), answer.header("x-ork-recorder")), (DONE, Some("unknown")));
+    assert!(bench.tell(super::READY).body.contains("deletetape=true"), "it is told at the end");
+}
+
+#[test]
+pub(super) fn a_party_that_is_not_recorded_is_looked_for() {
+    let bench = Bench::new();
+    let (here, there) = (
+        FakeRecorder::answering(ours),
+        FakeRecorder::answering(|line| ours(&line.replace("party=100000", "party=none"))),
+    );
+    known(&bench, &here);
+    let init =
+        INIT.replace("59140", &there.port.to_string()).replace("hostname=vm", "hostname=annex");
+    assert_eq!(bench.tell(&init).status(), "200");
+    let record = bench.tell("cmd=ondemand&type=record&localparty=100000&side=local");
+    assert!(
+        record.body.starts_with("class=simpleresponse success=true comment="),
+        "{}",
+        record.body
+    );
+    let asked = "GET /command?type=record&party=100000&side=local& HTTP/1.1";
+    assert_eq!((there.asked().as_str(), here.asked().as_str()), (asked, asked));
+    let nobody = bench.tell("cmd=ondemand&type=record&localparty=7");
+    assert!(nobody.body.contains("comment=ERROR_NO_RECORDING_FOUND"), "{}", nobody.body);
+    for other in ["record&orkuid=x", "resume&localparty=7", "pause&localparty=7"] {
+        bench.tell(&format!("cmd=ondemand&type={other}"));
+        assert!(here.asked().contains("type=record&party=7&"), "nobody is asked: {}", here.asked());
+    }
+}
+
 #[test]
 pub(super) fn a_recorder_that_found_nothing_is_not_believed_to_have() {
     let bench = Bench::new();

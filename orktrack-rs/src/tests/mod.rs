@@ -6,6 +6,7 @@ mod fleet;
 mod postgres;
 mod rights;
 mod search;
+mod server;
 
 use crate::{
     Tracker,

@@ -1,18 +1,16 @@
 //! The same tests over PostgreSQL, and two trackers on one database. A server of its own is started in a
 //! folder of its own; where PostgreSQL is not installed, that is said and nothing is tested.
 
-use super::{Bench, READY, START, search};
-use crate::store::{Place, session::SessionExt};
+use super::{
+    Bench, READY, START, search,
+    server::{Server, skip},
+};
+use crate::store::{Place, Reader, once, session::SessionExt};
 use std::{
     cell::RefCell,
-    fs,
     io::Write,
-    net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 thread_local! {
@@ -40,88 +38,21 @@ pub(super) fn fresh() -> Option<PathBuf> {
     })
 }
 
-/// A running server; it ends with this.
-struct Server {
-    child: Child,
-    _home: tempfile::TempDir,
+/// The server of this thread; it ends with this.
+struct Ours {
+    _server: Server,
 }
 
-impl Drop for Server {
+impl Drop for Ours {
     fn drop(&mut self) {
         SERVER.set(None);
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
-/// Where Debian puts the programs of the newest version, or where `PATH` says.
-fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok().into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
-    folders.sort();
-    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    folders.into_iter().rev().find(|folder| folder.join("initdb").exists())
-}
-
-/// The server refuses to run as root.
-fn unprivileged(command: &mut Command, home: &Path) {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    let id = |name: &str| {
-        let line = users.lines().find(|line| line.starts_with(&format!("{name}:")))?;
-        let mut fields = line.split(':').skip(2).map(|field| field.parse::<u32>().ok());
-        Some((fields.next()??, fields.next()??))
-    };
-    let (user, group) = id("postgres").or_else(|| id("nobody")).unwrap();
-    chown(home, Some(user), Some(group)).unwrap();
-    command.uid(user).gid(group).current_dir(home);
-}
-
-fn start() -> Option<Server> {
-    let programs = programs()?;
-    let home = tempfile::tempdir().unwrap();
-    let data = home.path().join("data");
-    let mut init = Command::new(programs.join("initdb"));
-    init.args(["--no-locale", "-E", "UTF8", "-U", "ork", "-A", "trust", "-N", "-D"]).arg(&data);
-    unprivileged(&mut init, home.path());
-    let made = init.output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = Command::new(programs.join("postgres"));
-    server.arg("-D").arg(&data).arg("-k").arg(home.path()).arg("-p").arg(port.to_string());
-    server.args([
-        "-c",
-        "listen_addresses=127.0.0.1",
-        "-c",
-        "fsync=off",
-        "-c",
-        "max_connections=200",
-    ]);
-    unprivileged(&mut server, home.path());
-    let log = fs::File::create(home.path().join("log")).unwrap();
-    let child = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-    let server = Server { child, _home: home };
-    let until = Instant::now() + Duration::from_secs(30);
-    let url = format!("postgres://ork@127.0.0.1:{port}/postgres");
-    while let Err(error) = postgres::Client::connect(&url, postgres::NoTls) {
-        assert!(Instant::now() < until, "{error}");
-        thread::sleep(Duration::from_millis(50));
-    }
-    SERVER.set(Some((port, 0)));
-    Some(server)
-}
-
-/// Says what is not tested, where `scripts/test` collects it.
-fn skip(what: &str) {
-    let line = format!("{what}: PostgreSQL is not installed (apt-get install postgresql)\n");
-    if let Some(list) = std::env::var_os("ORK_SKIPPED") {
-        let list = fs::OpenOptions::new().append(true).create(true).open(list);
-        list.unwrap().write_all(line.as_bytes()).unwrap();
-    }
-    write!(std::io::stdout(), "skipped: {line}").unwrap();
+fn start() -> Option<Ours> {
+    let server = Server::start(&[])?;
+    SERVER.set(Some((server.port, 0)));
+    Some(Ours { _server: server })
 }
 
 #[test]
@@ -169,10 +100,7 @@ fn two_trackers_share_a_database() {
     assert_eq!(count("SELECT count(*) FROM tape_stage"), 200, "no stage twice");
     assert_eq!(count("SELECT count(*) FROM segment"), 100);
     assert_eq!(count("SELECT count(*) FROM agent_session WHERE until IS NULL"), 1);
-    let broken = crate::store::Reader::open(&first.database)
-        .unwrap()
-        .read(crate::store::audit::broken)
-        .unwrap();
+    let broken = Reader::open(&first.database).unwrap().read(crate::store::audit::broken).unwrap();
     assert_eq!(broken, None, "one chain, though two wrote it");
     // What one was told the other knows at once.
     first.tell(&START.replace("20261121_021704_EZIP&", "Live&"));
@@ -184,7 +112,76 @@ fn two_trackers_share_a_database() {
         .open_for_tests()
         .value("SELECT max(version) FROM orktrack_version", &[])
         .unwrap();
-    assert_eq!(known, Some(3));
+    assert_eq!(known, Some(4));
+}
+
+/// A server that lets nobody in without TLS.
+#[test]
+fn tls_to_the_server_that_is_meant_and_no_other() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let rules = "hostssl all all 127.0.0.1/32 trust\n";
+    let files = [("server.crt", cert.as_str()), ("server.key", &key), ("pg_hba.conf", rules)];
+    let Some(server) = Server::start(&files) else { return skip("TLS to PostgreSQL") };
+    let home = tempfile::tempdir().unwrap();
+    let (right, wrong) = (home.path().join("right.pem"), home.path().join("wrong.pem"));
+    std::fs::write(&right, &cert).unwrap();
+    std::fs::write(&wrong, other.cert.pem()).unwrap();
+    let url = |host: &str, rest: &str| {
+        PathBuf::from(format!("postgres://ork@{host}:{}/postgres{rest}", server.port))
+    };
+    let refused = |url: &Path| match once(url, |session| session.rows("SELECT 1", &[])) {
+        Ok(rows) => panic!("{rows:?}"),
+        Err(why) => why,
+    };
+    let open = refused(&url("127.0.0.1", ""));
+    assert!(open.contains("no encryption") || open.contains("SSL off"), "{open}");
+    let unknown =
+        refused(&url("localhost", &format!("?sslmode=require&sslrootcert={}", wrong.display())));
+    assert!(unknown.contains("certificate"), "{unknown}");
+    let misnamed =
+        refused(&url("127.0.0.1", &format!("?sslmode=require&sslrootcert={}", right.display())));
+    assert!(misnamed.contains("certificate"), "{misnamed}");
+    let nowhere = refused(&url("localhost", "?sslmode=verify-full&sslrootcert=/nonexistent"));
+    assert!(nowhere.contains("/nonexistent"), "{nowhere}");
+    for mode in ["require", "verify-full"] {
+        let url = url("localhost", &format!("?sslmode={mode}&sslrootcert={}", right.display()));
+        let sql = "SELECT CAST(one AS BIGINT) FROM (SELECT CASE WHEN ssl THEN 1 ELSE 0 END AS one
+             FROM pg_stat_ssl WHERE pid = pg_backend_pid()) x";
+        once(&url, |_| Ok(())).unwrap();
+        let mut reader = Reader::open(&url).unwrap();
+        assert_eq!(reader.read(|session| session.value::<i64>(sql, &[])).unwrap(), Some(1));
+    }
+}
+
+#[test]
+fn the_tables_of_version_3_are_brought_up_to_date() {
+    let Some(_server) = start() else { return skip("an older database on PostgreSQL") };
+    let database = fresh().unwrap();
+    let place = Place::of(&database);
+    let mut session = place.open_for_tests();
+    session
+        .batch(
+            "DROP TABLE tape_gone; ALTER TABLE segment DROP CONSTRAINT segment_tape_side_since_key;
+             ALTER TABLE segment DROP COLUMN since; ALTER TABLE segment DROP COLUMN until;
+             ALTER TABLE segment ADD UNIQUE (tape, side);
+             INSERT INTO orkuser (firstname, lastname, email, created) VALUES ('A', 'B', '', 1);
+             INSERT INTO tape (hostname, recid, state, started, duration, captureport, filename,
+                 localparty, localentrypoint, remoteparty, direction, service, localip, remoteip,
+                 nativecallid, ondemand, side, live)
+                 VALUES ('vm', 'R', 'live', 100, 0, '', '', '1', '', '2', 'in', '', '', '', '', 0, 'both', 1);
+             INSERT INTO segment (tape, side, orkuser, loginstring) VALUES (1, 'local', 1, '1');
+             UPDATE orktrack_version SET version = 3",
+        )
+        .unwrap();
+    assert!(Reader::open(&database).is_err(), "not before it is brought up to date");
+    let mut session = place.open_for_tests();
+    let since = session.value::<i64>("SELECT since FROM segment WHERE until IS NULL", &[]).unwrap();
+    assert_eq!(since, Some(100));
+    let version = session.value::<i64>("SELECT max(version) FROM orktrack_version", &[]).unwrap();
+    assert_eq!(version, Some(4));
+    drop(place.open_for_tests());
 }
 
 #[test]
@@ -194,7 +191,7 @@ fn a_password_is_not_shown() {
     assert_eq!(shown, "postgres://db.example/calls");
 }
 
-const TESTS: [(&str, fn()); 41] = [
+const TESTS: [(&str, fn()); 47] = [
     ("the_three_published_tape_messages", super::commands::the_three_published_tape_messages),
     ("metadata_says_whose_call_it_was", super::commands::metadata_says_whose_call_it_was),
     ("live_status_of_the_busy_and_the_idle", super::commands::live_status_of_the_busy_and_the_idle),
@@ -211,7 +208,19 @@ const TESTS: [(&str, fn()); 41] = [
         "a_call_belongs_to_whoever_was_there_when_it_began",
         super::commands::a_call_belongs_to_whoever_was_there_when_it_began,
     ),
+    ("agents_who_come_and_go_part_a_call", super::commands::agents_who_come_and_go_part_a_call),
     ("keep_discard_neither", super::commands::keep_discard_neither),
+    ("what_was_deleted_stays_deleted", super::commands::what_was_deleted_stays_deleted),
+    ("wishes_reach_the_recorder", super::fleet::wishes_reach_the_recorder),
+    ("what_is_held_is_not_discarded", super::fleet::what_is_held_is_not_discarded),
+    (
+        "an_original_recorder_does_not_know_wishes",
+        super::fleet::an_original_recorder_does_not_know_wishes,
+    ),
+    (
+        "a_party_that_is_not_recorded_is_looked_for",
+        super::fleet::a_party_that_is_not_recorded_is_looked_for,
+    ),
     ("tags_in_three_forms", super::commands::tags_in_three_forms),
     ("the_small_ones", super::commands::the_small_ones),
     ("xml_and_json_on_request", super::commands::xml_and_json_on_request),

@@ -2,3 +2,8 @@
 
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+#[path = "../../src/tests/server.rs"]
+mod server;
+#[cfg(test)]
+mod shared;

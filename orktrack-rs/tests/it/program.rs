@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ORKTRACK: &str = env!("CARGO_BIN_EXE_orktrack");
+pub(crate) const ORKTRACK: &str = env!("CARGO_BIN_EXE_orktrack");
 
 /// A tracker that runs; dropping it is kill -9.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -23,7 +23,7 @@ impl Drop for Running {
     }
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < until, "waited too long until {what}");
@@ -33,11 +33,16 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Starts the tracker on a free port; returns when it answers.
 fn tracker(home: &Path) -> (Running, u16) {
+    tracker_on(&home.join("t.db").display().to_string(), &home.join("log"), "")
+}
+
+/// The same on any database, with folders for `audio.roots`.
+pub(crate) fn tracker_on(database: &str, log: &Path, roots: &str) -> (Running, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = Command::new(ORKTRACK);
     command.args(["run", "--set"]).arg(format!("listen=127.0.0.1:{port}")).arg("--set");
-    command.arg(format!("database={}", home.join("t.db").display()));
-    let log = File::create(home.join("log")).unwrap();
+    command.arg(format!("database={database}")).args(["--set", &format!("audio.roots={roots}")]);
+    let log = File::create(log).unwrap();
     let running = Running(command.stdin(Stdio::null()).stderr(log).spawn().unwrap());
     wait_until("the tracker listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     (running, port)
@@ -155,6 +160,29 @@ fn the_command_line_from_people_to_backup() {
     let json: serde_json::Value = serde_json::from_str(&say(&["retention", "--json"], "")).unwrap();
     assert_eq!(json["retention"][0]["keep_days"], 365);
 
+    let put = [
+        "programs",
+        "put",
+        "desk",
+        "--localparty",
+        "50*",
+        "--from",
+        "00:00",
+        "--retention",
+        "year",
+    ];
+    say(&put, "");
+    let json: serde_json::Value = serde_json::from_str(&say(&["programs", "--json"], "")).unwrap();
+    assert_eq!(
+        (&json["programs"][0]["to_minute"], &json["programs"][0]["retention"]),
+        (&1440.into(), &1.into())
+    );
+    for wrong in
+        [["programs", "put", "x", "--direction", "up"], ["programs", "put", "x", "--group", "None"]]
+    {
+        assert_eq!(orktrack(home.path(), &wrong, "").status.code(), Some(1), "{wrong:?}");
+    }
+
     let (running, port) = tracker(home.path());
     let mut told = TcpStream::connect(("127.0.0.1", port)).unwrap();
     told.write_all(
@@ -175,6 +203,18 @@ fn the_command_line_from_people_to_backup() {
     let mut answer = String::new();
     asked.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("\"recid\":\"R1\""), "{answer}");
+
+    assert!(say(&["holds", "add", "R1", "--reason", "court"], "").starts_with("hold "));
+    let json: serde_json::Value = serde_json::from_str(&say(&["holds", "--json"], "")).unwrap();
+    assert_eq!(
+        (&json["holds"][0]["recid"], &json["holds"][0]["reason"]),
+        (&"R1".into(), &"court".into())
+    );
+    say(&["holds", "remove", "1"], "");
+    assert_eq!(say(&["holds"], ""), "nothing\n");
+    let again = orktrack(home.path(), &["holds", "remove", "R1"], "");
+    assert_eq!(again.status.code(), Some(1));
+    say(&["programs", "remove", "1"], "");
 
     let copy = home.path().join("copy.db");
     say(&["backup", copy.to_str().unwrap()], "");

@@ -204,13 +204,13 @@ pub(super) async fn peaks(asked: &Asked<'_>) -> Done {
 /// `DELETE /api/v1/recordings/{id}`: first the file, then what is known of it. Not under a hold.
 pub(super) async fn delete(asked: &Asked<'_>) -> Done {
     let (recording, file) = file_of(asked).await?;
-    let id = recording.id;
+    let (id, now) = (recording.id, asked.now);
     let may = asked.desk.store.read(move |session| retention::may_delete(session, id)).await;
     refusal(may.map_err(|error| unavailable(&error))?)?;
-    let roots = asked.desk.config.audio_roots.clone();
-    let gone = blocking(move || files::remove(&roots, &file)).await?;
+    let folders = asked.desk.config.folders();
+    let gone = blocking(move || files::remove(&folders, &file)).await?;
     let gone = gone.map_err(|error| no_file(&error))?;
-    let deleted = asked.desk.store.write(move |session| retention::delete(session, id)).await;
+    let deleted = asked.desk.store.write(move |session| retention::delete(session, id, now)).await;
     refusal(deleted.map_err(|error| unavailable(&error))?)?;
     Ok(good(&json!({ "file_was_there": gone })))
 }

@@ -2,7 +2,7 @@
 
 use super::{Asked, Done, good, not_found, unavailable, wrong};
 use crate::{
-    http::{Desk, Reply, json, with_type},
+    http::{Desk, Reply, json, wish, with_type},
     store::{
         Cursor, Outcome, Page, Query, Recording, Scope, Sort, groups, recorders, retention, search,
         session::{DbError, Session},
@@ -184,6 +184,7 @@ pub(super) async fn tag(asked: &Asked<'_>) -> Done {
     let now = asked.now;
     match asked.desk.store.write(move |session| tags::put(session, &tag, "user", now)).await {
         Ok(Outcome::Added | Outcome::Repeated) => Ok(good(&value!({}))),
+        Ok(Outcome::Gone) => Err(not_found()),
         Ok(Outcome::Full) => Err(wrong(StatusCode::CONFLICT, "too many tags, or too long")),
         Err(error) => Err(unavailable(&error)),
     }
@@ -203,10 +204,18 @@ pub(super) async fn hold(asked: &Asked<'_>) -> Done {
     }
     let recording = seen(asked).await?;
     let (who, now) = (asked.caller.name().to_owned(), asked.now);
-    let work =
-        move |session: &mut dyn Session| retention::hold(session, recording.id, &reason, &who, now);
+    let work = move |session: &mut dyn Session| {
+        let held = retention::hold(session, recording.id, &reason, &who, now)?;
+        // A recorder that was told to discard it must not.
+        let wish = if recording.keep == "DROP" { wish::of(session, recording.id)? } else { None };
+        Ok((held, wish))
+    };
     let held = asked.desk.store.write(work).await;
-    Ok(good(&value!({ "id": held.map_err(|error| unavailable(&error))? })))
+    let (held, wish) = held.map_err(|error| unavailable(&error))?;
+    if let Some(wish) = wish {
+        wish::tell(&asked.desk.fleet, &wish).await;
+    }
+    Ok(good(&value!({ "id": held })))
 }
 
 /// `DELETE /api/v1/recordings/{id}/hold`

@@ -24,18 +24,7 @@ pub(super) async fn programs(asked: &Asked<'_>) -> Done {
 
 pub(super) async fn put_program(asked: &Asked<'_>) -> Done {
     let program: Program = asked.read()?;
-    let seconds = [program.min_seconds, program.max_seconds];
-    let sound = !program.name.is_empty()
-        && [&program.name, &program.localparty, &program.remoteparty, &program.weekdays]
-            .iter()
-            .all(|text| text.len() <= MAX_TEXT)
-        && ["", "in", "out", "unkn"].contains(&&*program.direction)
-        && (0..=100).contains(&program.percent)
-        && (0..1440).contains(&program.from_minute)
-        && (0..=1440).contains(&program.to_minute)
-        && seconds.into_iter().flatten().all(|seconds| seconds >= 0)
-        && program.weekdays.chars().all(|day| ('1'..='7').contains(&day));
-    if !sound {
+    if !program.is_sound() {
         return Err(wrong(StatusCode::BAD_REQUEST, "the program has a value out of its bounds"));
     }
     let id = asked.desk.store.write(move |session| programs::put(session, &program)).await;

@@ -10,6 +10,8 @@ use orkbase::message::{Fields, Message, single_line, words::bool_str, xml};
 
 /// Tells what became of a message.
 const STORED: HeaderName = HeaderName::from_static("x-ork-stored");
+/// Tells whether the recorder heard of it, too.
+const RECORDER: HeaderName = HeaderName::from_static("x-ork-recorder");
 /// The status that the answer would have if the API did not demand 200.
 const STATUS: HeaderName = HeaderName::from_static("x-ork-status");
 /// Keys whose values are booleans in JSON.
@@ -50,12 +52,14 @@ pub(super) struct Answer {
     /// The status that is sent.
     sent: StatusCode,
     stored: Option<&'static str>,
+    recorder: Option<&'static str>,
 }
 
 impl Answer {
     /// An answer of this class.
     pub(super) const fn new(class: &'static str, fields: Fields) -> Self {
-        Self { class, fields, honest: StatusCode::OK, sent: StatusCode::OK, stored: None }
+        let (honest, sent) = (StatusCode::OK, StatusCode::OK);
+        Self { class, fields, honest, sent, stored: None, recorder: None }
     }
 
     /// A message of the catalogue.
@@ -101,6 +105,13 @@ impl Answer {
         self
     }
 
+    /// Whether the recorder was told (`told`), does not know the command (`unknown`), or has not heard it
+    /// (`unreachable`).
+    pub(super) const fn recorder(mut self, word: &'static str) -> Self {
+        self.recorder = Some(word);
+        self
+    }
+
     /// Whether the request could never succeed.
     pub(super) fn is_refusal(&self) -> bool {
         self.stored == Some("refused")
@@ -126,6 +137,9 @@ impl Answer {
         headers.insert(STATUS, HeaderValue::from(self.honest.as_u16()));
         if let Some(stored) = self.stored {
             headers.insert(STORED, HeaderValue::from_static(stored));
+        }
+        if let Some(recorder) = self.recorder {
+            headers.insert(RECORDER, HeaderValue::from_static(recorder));
         }
         if self.sent == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));

@@ -2,8 +2,8 @@
 //!
 //! Law: 200 means it was taken, or that it never will be and why; 503 means it is not on the disk and
 //! may be sent again; never 400, which a recorder takes for delivered. Headers tell the truth where the
-//! line must not: `X-Ork-Stored` (`yes`, `repeated`, `pending`: in memory, will be stored, or
-//! `refused`) and `X-Ork-Status`, the status that fits. Commands whose effect is on people's calls are
+//! line must not: `X-Ork-Stored` (`yes`, `repeated`, `gone`: of a recording that was deleted,
+//! `pending`: in memory, will be stored, or `refused`) and `X-Ork-Status`, the status that fits. Commands whose effect is on people's calls are
 //! in the audit log.
 
 mod answer;

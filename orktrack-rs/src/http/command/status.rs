@@ -2,10 +2,13 @@
 //! `discard`, `neither`.
 
 use super::{Answer, Asked, missing, not_stored, refuse};
-use crate::store::{
-    live::{self, Live, Whose},
-    session::{DbError, Session},
-    users,
+use crate::{
+    http::wish,
+    store::{
+        live::{self, Live, Whose},
+        session::{DbError, Session, SessionExt},
+        users,
+    },
 };
 use hyper::StatusCode;
 use orkbase::message::{Fields, words::bool_str};
@@ -70,6 +73,11 @@ fn status(
     match live::find(session, whose)? {
         Some(call) => {
             let tags = live::tags(session, &call)?;
+            let said: Option<String> = session.value(
+                "SELECT streamingport FROM recorder WHERE hostname = ?1",
+                &[call.hostname.as_str().into()],
+            )?;
+            let port = said.and_then(|port| port.parse().ok()).unwrap_or(port);
             Ok(active(&call, &tags, now, port))
         }
         None => {
@@ -145,7 +153,8 @@ pub(super) async fn query_user(asked: &Asked<'_>) -> Answer {
     }
 }
 
-/// `keep`, `discard`, `neither`: of the newest live call of a person. `elapsedtime` is how long the
+/// `keep`, `discard`, `neither`: of the newest live call of a person; the tracker decides by it at the end
+/// of the call, whether or not the recorder knows. `elapsedtime` is how long the
 /// call had lasted when the button was pressed, so a call that began since is another one.
 pub(super) async fn keep(asked: &Asked<'_>, word: &'static str) -> Answer {
     let Some(user) = asked.text("userid") else { return missing("userid") };
@@ -162,17 +171,18 @@ pub(super) async fn keep(asked: &Asked<'_>, word: &'static str) -> Answer {
         .desk
         .store
         .write(move |session| {
-            let Some(call) = live::find(session, &Whose::User(user))? else { return Ok(false) };
+            let Some(call) = live::find(session, &Whose::User(user))? else { return Ok(None) };
             // Clocks of recorder and tracker may differ by a few seconds.
             if now.saturating_sub(call.started).saturating_add(5) < elapsed {
-                return Ok(false);
+                return Ok(None);
             }
-            live::set_keep(session, &call, word).map(|()| true)
+            live::set_keep(session, &call, word)?;
+            wish::of(session, call.id)
         })
         .await;
     match done {
-        Ok(true) => Answer::done(""),
-        Ok(false) => Answer::failed(StatusCode::NOT_FOUND, "ERROR_NO_RECORDING_FOUND"),
+        Ok(Some(wish)) => Answer::done("").recorder(wish::tell(&asked.desk.fleet, &wish).await),
+        Ok(None) => Answer::failed(StatusCode::NOT_FOUND, "ERROR_NO_RECORDING_FOUND"),
         Err(error) => not_stored(&error),
     }
 }

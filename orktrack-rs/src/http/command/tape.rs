@@ -45,6 +45,10 @@ pub(super) async fn tape(asked: &Asked<'_>) -> Answer {
                     counters.store_repeated.tick();
                     Answer::of(&taken).stored("repeated")
                 }
+                Outcome::Gone => {
+                    counters.store_repeated.tick();
+                    Answer::of(&taken).stored("gone")
+                }
                 Outcome::Full => refuse(&"too many messages about this recording"),
             }
         }
@@ -123,7 +127,7 @@ pub(super) async fn tag(asked: &Asked<'_>) -> Answer {
                 match tags::put(session, &tag, source, now)? {
                     Outcome::Added => outcome = Outcome::Added,
                     Outcome::Repeated => {}
-                    Outcome::Full => return Ok(Some(Outcome::Full)),
+                    other @ (Outcome::Full | Outcome::Gone) => return Ok(Some(other)),
                 }
             }
             Ok(Some(outcome))
@@ -138,6 +142,10 @@ pub(super) async fn tag(asked: &Asked<'_>) -> Answer {
         Ok(Some(Outcome::Repeated)) => {
             counters.store_repeated.tick();
             Answer::done("").stored("repeated")
+        }
+        Ok(Some(Outcome::Gone)) => {
+            counters.store_repeated.tick();
+            Answer::done("").stored("gone")
         }
         Ok(Some(Outcome::Full)) => refuse(&"too many tags of this recording, or too long"),
         Ok(None) => Answer::failed(StatusCode::NOT_FOUND, "ERROR_NO_RECORDING_FOUND"),

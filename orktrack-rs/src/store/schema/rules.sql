@@ -1,14 +1,17 @@
 -- What the tracker knows of a recording beyond its messages.
 
--- Whose call it was: one row for each side that is a known person.
+-- Whose call it was: one row for each side that is a known person, and one more whenever an agent came to
+-- the device, or left it, while the call lasted.
 CREATE TABLE segment (
     id          INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     tape        INTEGER NOT NULL REFERENCES tape (id) ON DELETE CASCADE,
     side        TEXT    NOT NULL CHECK (side IN ('local', 'remote', 'cti')), -- cti: told by metadata
+    since       INTEGER NOT NULL CHECK (since >= 0), -- from this moment of the call, Unix seconds
+    until       INTEGER CHECK (until > since),       -- to this one; null: to its end
     orkuser     INTEGER NOT NULL REFERENCES orkuser (id) ON DELETE CASCADE,
     loginstring TEXT    NOT NULL, -- by which the person was known
     agent_session INTEGER REFERENCES agent_session (id), -- if the person was logged in at the device
-    UNIQUE (tape, side)
+    UNIQUE (tape, side, since)
 ) STRICT;
 
 CREATE INDEX segment_user ON segment (orkuser, tape);
@@ -74,3 +77,13 @@ CREATE TABLE cti (
     loginstring     TEXT    NOT NULL,
     UNIQUE (captureport, started)
 ) STRICT;
+
+-- A recording that was deleted: what is told of it later does not bring it back.
+CREATE TABLE tape_gone (
+    recid    TEXT    NOT NULL CHECK (recid <> ''),
+    hostname TEXT    NOT NULL,
+    gone     INTEGER NOT NULL CHECK (gone >= 0), -- tracker's clock
+    PRIMARY KEY (recid, hostname)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tape_gone_then ON tape_gone (gone);

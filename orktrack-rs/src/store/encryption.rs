@@ -1,0 +1,84 @@
+//! TLS to PostgreSQL, asked for in the URL with the words of PostgreSQL's own programs.
+//!
+//! Law: whoever asks for TLS gets a server whose certificate is right, or none: `require` is as strict here
+//! as `verify-full`.
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Where systems keep the authorities they trust.
+const SYSTEM: [&str; 2] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// Takes `sslmode` and `sslrootcert` out of a URL. `None`: without TLS; else with it, and with the
+/// authorities of this file, or those of the system.
+pub(super) fn wanted(url: &str) -> (String, Option<Option<PathBuf>>) {
+    let Some((before, query)) = url.split_once('?') else { return (url.to_owned(), None) };
+    let (mut rest, mut tls, mut roots) = (Vec::new(), false, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("sslmode", mode)) => tls = !["disable", "allow", "prefer"].contains(&mode),
+            Some(("sslrootcert", "system")) => {}
+            Some(("sslrootcert", file)) => roots = Some(decoded(file)),
+            _ => rest.push(pair),
+        }
+    }
+    let url =
+        if rest.is_empty() { before.to_owned() } else { format!("{before}?{}", rest.join("&")) };
+    (url, tls.then_some(roots))
+}
+
+/// Percent decoding, for the one value that is ours.
+fn decoded(text: &str) -> PathBuf {
+    let pair = format!("f={text}").replace('+', "%2B");
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(&pair).unwrap_or_default();
+    pairs.into_iter().next().map(|(_, file)| PathBuf::from(file)).unwrap_or_default()
+}
+
+/// Connects to servers that an authority of this file vouches for.
+pub(super) fn connector(file: Option<&Path>) -> Result<MakeRustlsConnect, String> {
+    let system = || SYSTEM.iter().map(Path::new).find(|path| path.exists());
+    let file = file.or_else(system).ok_or("no certificates of authorities: give sslrootcert")?;
+    let failed = |why: &dyn std::fmt::Display| {
+        format!("cannot use the certificates of {}: {why}", file.display())
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))? {
+        let certificate = certificate.map_err(|error| failed(&error))?;
+        roots.add(certificate).map_err(|error| failed(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(failed(&"there are none"));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_url_asks_for() {
+        let plain = "postgres://ork:a%3Fb@db/calls";
+        assert_eq!(wanted(plain), (plain.to_owned(), None));
+        let timed = format!("{plain}?connect_timeout=3");
+        assert_eq!(wanted(&format!("{timed}&sslmode=prefer")), (timed.clone(), None));
+        assert_eq!(wanted(&format!("{timed}&sslmode=require")), (timed, Some(None)));
+        let roots = Some(Some(PathBuf::from("/etc/o r+k.pem")));
+        let asked = format!("{plain}?sslmode=verify-full&sslrootcert=/etc/o%20r+k.pem");
+        assert_eq!(wanted(&asked), (plain.to_owned(), roots));
+    }
+}
