@@ -20,9 +20,11 @@ pub const DEFAULT_LIMIT: u32 = 100;
 /// Most people whose calls are each looked up by index; for more, recordings are looked through in
 /// order, and so many people's calls are found soon.
 const MAX_LEADS: usize = 32;
-/// How far a filter is counted before it is taken for long. To sort so many takes as long as to find a page
-/// among a million of which so many fit.
-const COUNTED: i64 = if cfg!(test) { 60 } else { 20_000 };
+/// How far a filter by words is counted before it is taken for long: to look up and sort so many takes as
+/// long as to find a page among a million of which so many fit.
+const COUNTED: i64 = if cfg!(test) { 60 } else { 12_000 };
+/// The same for a filter on a recording's own columns, of which more are looked through in the time.
+const COUNTED_PLAIN: i64 = if cfg!(test) { 50 } else { 6000 };
 
 /// A place in the list; the page behind it follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -425,7 +427,7 @@ fn way(session: &mut dyn Session, query: &Query) -> Result<Way, DbError> {
     }
     Ok(match (shortest_lead, shortest) {
         (lead, Some((length, filter)))
-            if length < COUNTED && lead.is_none_or(|lead| length < lead) =>
+            if length < COUNTED_PLAIN && lead.is_none_or(|lead| length < lead) =>
         {
             Way::Filter(filter, leads)
         }
@@ -453,7 +455,7 @@ fn count(session: &mut dyn Session, query: &Query, filter: Filter) -> Result<i64
     if let (Filter::Direction, Some(direction)) = (filter, &query.direction) {
         parts.and("direction = ?", [direction.as_str().into()]);
     }
-    parts.args.push(COUNTED.into());
+    parts.args.push(COUNTED_PLAIN.into());
     let text = format!(
         "SELECT count(*) FROM (SELECT 1 AS one FROM tape WHERE {} LIMIT ?) x",
         parts.text()
