@@ -50,7 +50,7 @@ mod tests {
             assert!(split.iter().any(|known| known == name), "{name} of {split:?}");
         }
         assert!(!split.contains(&"X.local.opus".to_owned()));
-        assert_eq!(beside("a/.wav"), [String::new(); 0]);
+        assert!(beside("a/.wav").is_empty());
         assert!(beside("X").contains(&"X.pcapng".to_owned()));
     }
 }
