@@ -275,8 +275,10 @@ fn statement(session: &mut dyn Session, query: &Query) -> Result<(String, Vec<Va
         }
     };
     if let Some(direction) = &query.direction {
-        let plus = plus(filter == Some(Filter::Direction) || by_order && by_begin);
-        rest.and(&format!("{plus}t.direction = ?"), [direction.as_str().into()]);
+        let plain = plus(filter == Some(Filter::Direction) || by_order && by_begin).is_empty();
+        // Text has no plus in PostgreSQL.
+        let column = if plain { "t.direction" } else { "(t.direction || '')" };
+        rest.and(&format!("{column} = ?"), [direction.as_str().into()]);
     }
     let plus_duration = plus(filter == Some(Filter::Duration) || by_order && !by_begin);
     if let Some(seconds) = query.min_duration {
