@@ -2,6 +2,7 @@
 
 pub mod announce;
 pub mod audit;
+pub mod bin;
 pub mod capture;
 pub mod cli;
 pub mod codecs;

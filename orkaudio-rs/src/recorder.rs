@@ -6,6 +6,7 @@
 use crate::{
     announce::{Announcer, LiveTable, live_calls},
     audit::{Audit, Entry},
+    bin::Bin,
     config::Config,
     engine::{Engine, EngineSettings},
     gate::{Gate, GateError},
@@ -31,7 +32,6 @@ use orkbase::{
         naming::Naming,
         output::EndReason,
     },
-    companions,
     ids::TrackingIds,
     message::{init::InitMessage, tape::TapeMessage},
     time::Timestamp,
@@ -246,6 +246,7 @@ pub struct Services {
     shared: Arc<Shared>,
     commands: Receiver<(Command, oneshot::Sender<Reply>)>,
     verdicts: Receiver<TrackerVerdict>,
+    bin: Bin,
     announcer: Announcer,
     /// Tapes of an earlier process that are to be processed.
     left: Vec<PathBuf>,
@@ -352,6 +353,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         shared,
         commands,
         verdicts,
+        bin: Bin::new(config),
         announcer,
         left,
         imported,
@@ -538,7 +540,7 @@ impl Services {
     }
 
     /// What is due about once a second: counters for the doors, verdicts of trackers.
-    pub fn housekeeping(&self, engine: &Engine, folder: &Path, extra: &[(&str, u64)]) {
+    pub fn housekeeping(&self, engine: &Engine, extra: &[(&str, u64)]) {
         let (tap, tapes, overrun_ms) = engine.counters();
         let mut counters = report::counters(&tap, &tapes, overrun_ms);
         let (calls, flows) = engine.live();
@@ -559,7 +561,7 @@ impl Services {
             report::processing(&engine.processing());
         while let Ok(TrackerVerdict::Delete { recid, filename, tracker }) = self.verdicts.try_recv()
         {
-            delete(folder, &recid, &filename, &tracker);
+            self.bin.take(&recid, &filename, &tracker);
         }
     }
 
@@ -579,29 +581,6 @@ impl Services {
             );
         }
         self.doors.close(Duration::from_secs(2));
-    }
-}
-
-/// A tracker decided that a recording is not kept.
-fn delete(folder: &Path, recid: &str, filename: &str, tracker: &str) {
-    let plain =
-        Path::new(filename).components().all(|c| matches!(c, std::path::Component::Normal(_)));
-    if !plain {
-        tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
-        return;
-    }
-    let file = folder.join(filename);
-    match fs::remove_file(&file) {
-        Ok(()) => tracing::info!(recid, filename, tracker, "deleted as the tracker decided"),
-        Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
-    }
-    // What lies beside it tells as much.
-    for companion in companions::beside(filename).iter().map(|name| folder.join(name)) {
-        if let Err(error) = fs::remove_file(&companion)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::error!(recid, path = %companion.display(), tracker, %error, "cannot delete");
-        }
     }
 }
 
@@ -714,7 +693,7 @@ pub fn run(
                 driver_dropped: counts.if_dropped,
             });
             services.note_interfaces(states.collect());
-            services.housekeeping(&engine, &config.tapes.folder, &extra);
+            services.housekeeping(&engine, &extra);
         }
     }
     tracing::info!("stopping");

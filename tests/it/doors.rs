@@ -10,7 +10,10 @@ use orkaudio::{
     engine::Engine,
     recorder::{Services, now, prepare},
 };
-use orkbase::packet::{Frame, LinkType};
+use orkbase::{
+    packet::{Frame, LinkType},
+    time::Timestamp,
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -67,11 +70,11 @@ fn with_call(
         while !work.is_finished() {
             while let Some((at, bytes)) = frames.next_if(|(at, _)| begin + (at - START) <= now().0)
             {
-                let at = orkbase::time::Timestamp(begin + (at - START));
+                let at = Timestamp(begin + (at - START));
                 let wire_len = u32::try_from(bytes.len()).unwrap();
                 engine.handle_frame(&Frame { at, link: LinkType::Ethernet, wire_len, bytes });
             }
-            turn(&services, &mut engine, &config);
+            turn(&services, &mut engine);
         }
         work.join().unwrap();
     });
@@ -79,9 +82,10 @@ fn with_call(
     services.stop(engine);
 }
 
-fn turn(services: &Services, engine: &mut Engine, config: &Config) {
+fn turn(services: &Services, engine: &mut Engine) {
     services.answer_commands(engine);
-    services.housekeeping(engine, &config.tapes.folder, &[]);
+    services.housekeeping(engine, &[]);
+    engine.handle_timeout(Timestamp(now().0 - 100_000_000).max(engine.last()));
     thread::sleep(Duration::from_millis(2));
 }
 
@@ -212,6 +216,7 @@ fn wget_until(door: SocketAddr, url: &str, enough: impl Fn(&[u8]) -> bool) -> Ve
     while !enough(&heard) {
         let length = stream.read(&mut piece).unwrap();
         assert!(length > 0, "{url}: ended after {} bytes", heard.len());
+        assert!(heard.len() < 2_000_000, "{url}: never enough");
         heard.extend(&piece[..length]);
     }
     heard
