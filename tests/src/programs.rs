@@ -43,9 +43,9 @@ pub fn workspace(path: &str) -> PathBuf {
 /// Waits until `done` says so.
 ///
 /// # Panics
-/// After 30 seconds.
+/// After two minutes, far more than anything takes.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < until, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(5));
