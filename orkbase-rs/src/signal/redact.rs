@@ -61,7 +61,10 @@ fn starts(text: &[u8], with: &[u8]) -> bool {
 }
 
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window.eq_ignore_ascii_case(what))
+    let first = what.first()?;
+    let cases = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
+    memchr::memchr2_iter(cases.0, cases.1, text)
+        .find(|at| text.get(*at..).is_some_and(|rest| starts(rest, what)))
 }
 
 #[cfg(test)]
