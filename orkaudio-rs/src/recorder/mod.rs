@@ -3,28 +3,29 @@
 //! Order of start: lock, files, database, recovery of what a killed process left, doors, capture.
 //! Order of stop: capture, calls, tapes, trackers, doors; each with a deadline.
 
+mod desk;
+mod salvage;
+
+pub use desk::InterfaceState;
+
 use crate::{
-    announce::{Announcer, LiveTable, live_calls},
-    audit::{Audit, Entry},
+    announce::{Announcer, LiveTable},
+    audit::Audit,
     bin::Bin,
     config::Config,
     engine::{Engine, EngineSettings},
     gate::{Gate, GateError},
-    http::{Answer, Busy, DoorError, Doors, DoorsConfig, Errand, EventHub},
+    http::{DoorError, Doors, DoorsConfig, EventHub},
     import::Importer,
     live::{Feeds, LiveDoor},
     office::Office,
     process::{self, Plan},
     report, setup,
-    tape::{
-        packets,
-        recover::{self, Recovered},
-        sidecar::Sidecars,
-    },
     track::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
     },
 };
+use desk::Shared;
 use jiff::tz::TimeZone;
 use orkbase::{
     call::{
@@ -33,12 +34,11 @@ use orkbase::{
         output::EndReason,
     },
     ids::TrackingIds,
-    message::{init::InitMessage, tape::TapeMessage},
+    message::init::InitMessage,
     time::Timestamp,
 };
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -61,10 +61,6 @@ const KEY_TEXTS: usize = 4;
 const IMPORTS: usize = 64;
 /// Verdicts of trackers waiting to be carried out.
 const VERDICTS: usize = 1_024;
-/// A recorder that has not turned for so long does not record.
-const STANDSTILL: Duration = Duration::from_secs(5);
-/// With less free where tapes go it is not ready: half a minute of a thousand calls.
-const LOW_DISK: u64 = 1 << 30;
 /// Undelivered messages get this long at the end; what is left waits on the disk.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -107,133 +103,6 @@ pub enum RunError {
         /// Why not.
         error: io::Error,
     },
-}
-
-/// What doors and engine share.
-struct Shared {
-    live: Arc<LiveTable>,
-    engine: Mutex<Value>,
-    processing: Mutex<Value>,
-    track: ReporterHandle,
-    hub: EventHub,
-    gate: Arc<Gate>,
-    interfaces: Mutex<Vec<InterfaceState>>,
-    /// When the engine was last seen to turn.
-    turned: Mutex<Option<Instant>>,
-    commands: SyncSender<(Command, oneshot::Sender<Reply>)>,
-    wake: Mutex<Option<Box<dyn Fn() + Send>>>,
-    started: SystemTime,
-    folder: PathBuf,
-    office: Arc<Office>,
-    audit: Audit,
-}
-
-impl crate::http::Desk for Shared {
-    async fn command(&self, command: Command) -> Result<Reply, Busy> {
-        let (answer, reply) = oneshot::channel();
-        self.commands.try_send((command, answer)).map_err(|_| Busy)?;
-        if let Some(wake) = self.wake.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            wake();
-        }
-        reply.await.map_err(|_| Busy)
-    }
-
-    async fn errand(&self, errand: Errand) -> Answer {
-        let office = Arc::clone(&self.office);
-        let done = tokio::task::spawn_blocking(move || office.run(errand)).await;
-        done.unwrap_or_else(|_| Answer::failed("it could not be carried out"))
-    }
-
-    fn audit(&self, entry: &Entry<'_>) {
-        self.audit.note(entry);
-    }
-
-    fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let turned = *self.turned.lock().unwrap_or_else(PoisonError::into_inner);
-        match turned.map(|at| at.elapsed()) {
-            None => problems.push("capture has not begun".to_owned()),
-            Some(rest) if rest > STANDSTILL => {
-                problems.push(format!("capture has stood still for {} s", rest.as_secs()));
-            }
-            Some(_) => {}
-        }
-        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let closed = interfaces.iter().filter(|interface| !interface.open);
-        problems.extend(
-            closed.map(|interface| format!("the interface {} is not there", interface.name)),
-        );
-        drop(interfaces);
-        match free(&self.folder) {
-            None => problems.push("the folder of tapes cannot be looked at".to_owned()),
-            Some(free) if free < LOW_DISK => {
-                problems.push(format!("the disk of tapes has {} MiB left", free >> 20));
-            }
-            Some(_) => {}
-        }
-        problems
-    }
-
-    fn status(&self) -> Value {
-        let mut counters = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(counters) = counters.as_object_mut() {
-            for (name, value) in self.track.counters().list() {
-                counters.insert(name.to_owned(), Value::from(value));
-            }
-            let (written, failed) = self.audit.counts();
-            counters.insert("audit.written".to_owned(), Value::from(written));
-            counters.insert("audit.failed".to_owned(), Value::from(failed));
-            for (name, value) in self.gate.numbers() {
-                counters.insert(name.to_owned(), Value::from(value));
-            }
-            counters.insert("events.published".to_owned(), Value::from(self.hub.published()));
-            counters.insert("events.dropped".to_owned(), Value::from(self.hub.dropped()));
-        }
-        let uptime = self.started.elapsed().unwrap_or_default().as_secs();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"), "uptime_s": uptime,
-            "calls": live_calls(&self.live),
-            // Bytes where tapes go; the tracker shows it for its recorders.
-            "disk_free": free(&self.folder),
-            "interfaces": self.interfaces(),
-            "processing": *self.processing.lock().unwrap_or_else(PoisonError::into_inner),
-            "counters": counters,
-        })
-    }
-}
-
-impl Shared {
-    fn interfaces(&self) -> Vec<Value> {
-        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = interfaces.iter().map(|interface| {
-            json!({
-                "name": interface.name, "open": interface.open, "received": interface.received,
-                "dropped": interface.dropped, "driver_dropped": interface.driver_dropped,
-            })
-        });
-        told.collect()
-    }
-}
-
-/// An interface, as the operator sees it; frames since the start.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct InterfaceState {
-    /// Its name.
-    pub name: String,
-    /// Packets come from it.
-    pub open: bool,
-    /// Passed the filter, dropped ones included.
-    pub received: u64,
-    /// Dropped by the kernel for want of room.
-    pub dropped: u64,
-    /// Dropped by the interface or its driver.
-    pub driver_dropped: u64,
-}
-
-/// Bytes that are free where tapes go.
-fn free(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Everything that runs beside the engine.
@@ -310,7 +179,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         process::clean(&config.output.copy_folder);
     }
     let sidecars = setup::sidecars(config, config.tapes.sync);
-    let left = save(&config.tapes.folder, &track, plan, sidecars)?;
+    let left = salvage::save(&config.tapes.folder, &track, plan, sidecars)?;
     let (command_in, commands) = sync_channel(COMMANDS);
     let (imported_in, imported) = sync_channel(IMPORTS);
     let announcer = Announcer::new(track.clone(), hub.clone(), Arc::clone(&live));
@@ -407,86 +276,6 @@ fn lock(folder: &Path) -> Result<File, RunError> {
             Err(RunError::Io { what: "cannot lock the state folder", error })
         }
     }
-}
-
-/// Finishes the tapes of a killed process and reports each exactly once; gives those that are to be
-/// processed before.
-fn save(
-    folder: &Path,
-    track: &ReporterHandle,
-    plan: bool,
-    sidecars: Option<Sidecars>,
-) -> Result<Vec<PathBuf>, RunError> {
-    let tell = |tape: Recovered| -> Result<(), RunError> {
-        if let Some(sidecars) = sidecars
-            && !track.is_ready(&tape.message.recid)?
-        {
-            sidecars.write(&folder.join(&tape.path), &report::recovered(&tape));
-        }
-        tell_once(track, tape.message, &tape.path)
-    };
-    let (mut left, mut recids) = (Vec::new(), BTreeSet::new());
-    let unreadable = |error| RunError::Io { what: "cannot look for unfinished tapes", error };
-    for part in recover::packet_parts(folder).map_err(unreadable)? {
-        match packets::recover(&part) {
-            Ok(Some(path)) => {
-                tracing::warn!(path = %path.display(), "recovered the packets of an interrupted tape");
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(part = %part.display(), %error, "cannot recover packets; they are left as they are");
-            }
-        }
-    }
-    let parts = recover::parts(folder).map_err(unreadable)?;
-    for part in &parts {
-        if plan {
-            match recover::mend(part) {
-                Ok(Some(tape)) => {
-                    tracing::warn!(orkuid = %tape.message.recid, ms = tape.duration_ms, "an earlier process left a tape to be processed");
-                    recids.insert(tape.message.recid);
-                    left.push(part.clone());
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is");
-                }
-            }
-            continue;
-        }
-        match recover::recover(folder, part) {
-            Ok(Some(tape)) => {
-                tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
-                tell(tape)?;
-            }
-            Ok(None) => {
-                tracing::info!(part = %part.display(), "removed an unfinished tape without audio");
-            }
-            Err(error) => {
-                tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is");
-            }
-        }
-    }
-    // A process killed between giving a file its name and telling of it left a finished file.
-    for open in track.open_tapes()? {
-        if recids.contains(&open.recid) {
-            continue;
-        }
-        let Some(message) = open.message else { continue };
-        let path = format!("{}.wav", open.path);
-        match recover::finished(folder, &path, &message) {
-            Some(tape) => tell(tape)?,
-            None => track.discarded(&open.recid),
-        }
-    }
-    Ok(left)
-}
-
-fn tell_once(track: &ReporterHandle, message: TapeMessage, path: &str) -> Result<(), RunError> {
-    if !track.is_ready(&message.recid)? {
-        track.ready(message, path)?;
-    }
-    Ok(())
 }
 
 impl Services {
