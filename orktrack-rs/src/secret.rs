@@ -16,20 +16,13 @@ pub const MIN_PASSWORD: usize = 10;
 pub fn token() -> Result<String, String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
-    Ok(hex(&bytes))
+    Ok(base16ct::lower::encode_string(&bytes))
 }
 
 /// SHA-256 of a text, hex. What stands for an account has 256 bits of its own, so it needs no salt.
 #[must_use]
 pub fn sha256(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    base16ct::lower::encode_string(&Sha256::digest(text.as_bytes()))
 }
 
 /// argon2id with 19 MiB, 2 passes, 1 lane: the least that OWASP recommends.

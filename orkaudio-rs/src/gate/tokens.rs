@@ -58,8 +58,12 @@ impl Tokens {
                     let what = "rights are read, listen, control, discard joined by +, or all";
                     let rights = Rights::parse(rights).ok_or((at + 1, what))?;
                     let what = "the hash is 64 hexadecimal digits; `orkaudio token` makes the line";
-                    let hash = unhex(hash).ok_or((at + 1, what))?;
-                    if tokens.0.insert(hash, ((*name).into(), rights)).is_some() {
+                    let mut bytes = Hash::default();
+                    let whole = base16ct::mixed::decode(hash, &mut bytes).map(<[u8]>::len);
+                    if whole != Ok(bytes.len()) {
+                        return Err((at + 1, what));
+                    }
+                    if tokens.0.insert(bytes, ((*name).into(), rights)).is_some() {
                         return Err((at + 1, "this token is there twice"));
                     }
                 }
@@ -85,21 +89,6 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-fn unhex(text: &str) -> Option<Hash> {
-    let mut hash = Hash::default();
-    if text.len() != 2 * hash.len() || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (at, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(hash)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A new token, and its line for the file.
 ///
 /// # Errors
@@ -113,8 +102,8 @@ pub fn make(name: &str, rights: &str) -> Result<(String, String), String> {
     }
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
-    let token = hex(&bytes);
-    let line = format!("{name} {rights} {}", hex(&hash(&token)));
+    let token = base16ct::lower::encode_string(&bytes);
+    let line = format!("{name} {rights} {}", base16ct::lower::encode_string(&hash(&token)));
     Ok((token, line))
 }
 
