@@ -5,7 +5,7 @@ use crate::agents::{Recorder, envelope, recorder, send, started};
 use ork_tests::{
     generator::{
         calls::{Spec, write},
-        law::{BLOCK, Law, Side},
+        law::{Law, Side},
     },
     programs::wait_until,
     wrap::Capture,
@@ -53,15 +53,9 @@ impl Calls {
         let mut found = Blocks::new();
         for channel in 0..2 {
             let samples: Vec<i16> = frames.iter().map(|frame| frame[channel]).collect();
-            let mut at = 0;
-            while at + BLOCK <= samples.len() {
-                let Some(mark) = self.law.read(&samples[at..]) else {
-                    at += 1;
-                    continue;
-                };
+            for (_, mark) in self.law.marks(&samples) {
                 assert_eq!(mark.side == Side::Caller, channel == 0, "{mark:?}");
                 found.insert((mark.call, channel == 0, mark.block));
-                at += BLOCK;
             }
         }
         found
@@ -174,6 +168,39 @@ fn five_hundred_listeners_cost_no_recording_a_sample() {
     for (call, tape) in &alone {
         assert_eq!(calls.blocks(&heard[call]), calls.blocks(tape), "call {call}");
     }
+}
+
+/// A number that falls must not be called a counter: Prometheus would take the fall for a restart.
+#[test]
+fn numbers_that_fall_are_gauges() {
+    const FALL: [&str; 16] = [
+        "agents_connected",
+        "call_live",
+        "capture_interfaces_open",
+        "disk_free_bytes",
+        "http_events_half_closed",
+        "http_events_sessions",
+        "info",
+        "live_listening",
+        "live_playing",
+        "process_queued",
+        "recordings_live",
+        "rtp_flows_live",
+        "track_oldest_age_s",
+        "track_outbox_rows",
+        "track_queued",
+        "uptime_seconds",
+    ];
+    let recorder = recorder(&DOORS);
+    let command = recorder.said("command=");
+    wait_until("every number is there", || {
+        let (_, body) = answer(ask(command, "/metrics")).unwrap();
+        let text = String::from_utf8(body).unwrap();
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE orkaudio_"));
+        let gauges: BTreeSet<&str> = kinds.filter_map(|line| line.strip_suffix(" gauge")).collect();
+        assert!(gauges.is_subset(&FALL.into()), "{gauges:?}");
+        gauges.len() == FALL.len()
+    });
 }
 
 /// What is said during a pause is nowhere: not in the ear of whoever listens, not on the tape.

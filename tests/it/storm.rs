@@ -5,7 +5,7 @@ use ork_tests::{
     generator::{
         calls::{Spec, write},
         chance::Chance,
-        law::{BLOCK, Codec, Law, Mark, Side},
+        law::{Codec, Law, Mark, Side},
     },
     rehearse::{Rehearsal, rehearse_capture},
     wrap::Capture,
@@ -27,9 +27,9 @@ const MS: u64 = 1_000_000;
 /// Headers before the payload of RTP: Ethernet, IPv4, UDP, RTP.
 const HEADERS: usize = 14 + 20 + 8 + 12;
 
-fn marks(law: &Law, codec: Codec, payload: &[u8]) -> Vec<Mark> {
+fn marks(law: &Law, codec: Codec, payload: &[u8]) -> impl Iterator<Item = Mark> {
     let samples: Vec<i16> = payload.iter().map(|code| codec.decode(*code)).collect();
-    samples.chunks(BLOCK).filter_map(|block| law.read(block)).collect()
+    law.marks(&samples).into_iter().map(|(_, mark)| mark)
 }
 
 /// What an operator has said of a call so far.
@@ -135,17 +135,11 @@ impl Storm {
             assert!(tape.samples.len() < 20 * 8_000, "{} samples", tape.samples.len());
             for channel in 0..2 {
                 let samples: Vec<i16> = tape.samples.iter().map(|frame| frame[channel]).collect();
-                let mut at = 0;
-                while at + BLOCK <= samples.len() {
-                    let Some(mark) = self.law.read(&samples[at..]) else {
-                        at += 1;
-                        continue;
-                    };
+                for (_, mark) in self.law.marks(&samples) {
                     assert_eq!(mark.side == Side::Caller, channel == 0, "{mark:?}");
                     let id = &tape.opening.message.nativecallid;
                     assert!(id.contains(&format!("-{:06}-", mark.call)), "{mark:?}: {id}");
                     found.push((mark.call, mark.block, channel == 0));
-                    at += BLOCK;
                 }
             }
         }

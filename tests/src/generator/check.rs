@@ -334,26 +334,11 @@ fn is_leg(leg: &Leg, stream: &StreamTruth) -> bool {
 fn majority(law: &Law, wav: &Wav) -> Option<u32> {
     let mut votes: BTreeMap<u32, u32> = BTreeMap::new();
     for channel in &wav.channels {
-        for (_, mark) in scan(law, channel) {
+        for (_, mark) in law.marks(channel) {
             *votes.entry(mark.call).or_default() += 1;
         }
     }
     votes.into_iter().max_by_key(|&(_, votes)| votes).map(|(call, _)| call)
-}
-
-/// Every block in a channel that is whole, with its position.
-fn scan(law: &Law, samples: &[i16]) -> Vec<(usize, Mark)> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(rest) = samples.get(at..).filter(|rest| rest.len() >= BLOCK) {
-        if let Some(mark) = law.read(rest) {
-            found.push((at, mark));
-            at += BLOCK;
-        } else {
-            at += 1;
-        }
-    }
-    found
 }
 
 /// One call and its tape.
@@ -399,7 +384,7 @@ impl Job<'_> {
         let mut channels: Vec<Channel<'_>> = Side::BOTH
             .into_iter()
             .zip(&wav.channels)
-            .map(|(side, samples)| Channel { side, samples, found: scan(self.law, samples) })
+            .map(|(side, samples)| Channel { side, samples, found: self.law.marks(samples) })
             .collect();
         // Without signalling nothing says who called: take the order the audio has.
         let crossed = |channel: &Channel<'_>| {

@@ -239,6 +239,22 @@ impl Law {
         (mark.digits() == digits).then_some(mark)
     }
 
+    /// Every whole block in these samples, with the position it begins at.
+    #[must_use]
+    pub fn marks(&self, samples: &[i16]) -> Vec<(usize, Mark)> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while let Some(rest) = samples.get(at..).filter(|rest| rest.len() >= BLOCK) {
+            if let Some(mark) = self.read(rest) {
+                found.push((at, mark));
+                at += BLOCK;
+            } else {
+                at += 1;
+            }
+        }
+        found
+    }
+
     /// True where these samples are the block as a recorder may leave it that corrects a drifting
     /// clock: one sample dropped or doubled, or a packet stretched by one sample with linear
     /// interpolation. Either spoils two groups at most and the sync: in every other group two
