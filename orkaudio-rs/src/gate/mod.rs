@@ -15,6 +15,7 @@ pub use stream::{ReadEnd, Stream, WriteEnd};
 pub use tokens::make as make_token;
 
 use crate::config;
+use hyper::StatusCode;
 use orkbase::call::policy::IpRange;
 use rustls::ServerConfig;
 use std::{
@@ -137,6 +138,17 @@ pub enum Denied {
     Page,
 }
 
+impl Denied {
+    /// What it is in HTTP; with 401 goes `WWW-Authenticate: Bearer`.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Unknown => StatusCode::UNAUTHORIZED,
+            Self::Missing(_) | Self::Page => StatusCode::FORBIDDEN,
+        }
+    }
+}
+
 impl Gate {
     /// Reads what the configuration names.
     ///
@@ -257,20 +269,8 @@ impl Gate {
         parameter: &str,
         right: Right,
     ) -> Result<Who, Denied> {
-        self.weigh(caller, head, parameter, right).inspect_err(|why| match why {
-            Denied::Page => count(&self.counters.pages),
-            Denied::Unknown | Denied::Missing(_) => count(&self.counters.denied),
-        })
-    }
-
-    fn weigh(
-        &self,
-        caller: Caller,
-        head: &Head<'_>,
-        parameter: &str,
-        right: Right,
-    ) -> Result<Who, Denied> {
         if !head.is_own_page(&self.origins) {
+            count(&self.counters.pages);
             return Err(Denied::Page);
         }
         let shown = head.bearer().or_else(|| (!parameter.is_empty()).then_some(parameter));
@@ -285,11 +285,11 @@ impl Gate {
                 None => count(&self.counters.tokens),
             }
         }
-        match rights.has(right) {
-            true => Ok(who),
-            false if who.is_none() => Err(Denied::Unknown),
-            false => Err(Denied::Missing(right)),
+        if rights.has(right) {
+            return Ok(who);
         }
+        count(&self.counters.denied);
+        Err(if who.is_none() { Denied::Unknown } else { Denied::Missing(right) })
     }
 }
 

@@ -65,11 +65,7 @@ impl Refusal {
 
 impl From<Denied> for Refusal {
     fn from(why: Denied) -> Self {
-        let status = match why {
-            Denied::Unknown => StatusCode::UNAUTHORIZED,
-            Denied::Missing(_) | Denied::Page => StatusCode::FORBIDDEN,
-        };
-        Self { status, why: why.to_string() }
+        Self { status: why.status(), why: why.to_string() }
     }
 }
 

@@ -14,14 +14,13 @@ pub(super) enum Dialect {
     Numbered,
     /// For browsers (WHATWG HTML, server-sent events): the data is JSON.
     Sse,
-    /// JSON texts over a WebSocket (RFC 6455).
-    WebSocket,
 }
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Asked {
-    pub(super) dialect: Dialect,
+    /// `None` for JSON texts over a WebSocket (RFC 6455).
+    pub(super) dialect: Option<Dialect>,
     /// The number of the last line it has.
     pub(super) since: Option<u64>,
 }
@@ -35,11 +34,11 @@ impl Asked {
         let format = query.first("format").unwrap_or_default();
         let since = query.first("since").or(head.last_event);
         let dialect = match format {
-            _ if mentions(head.upgrade, "websocket") => Dialect::WebSocket,
-            "sse" => Dialect::Sse,
-            "" if mentions(head.accept, "text/event-stream") => Dialect::Sse,
-            "" if since.is_some() => Dialect::Numbered,
-            "" => Dialect::Lines,
+            _ if mentions(head.upgrade, "websocket") => None,
+            "sse" => Some(Dialect::Sse),
+            "" if mentions(head.accept, "text/event-stream") => Some(Dialect::Sse),
+            "" if since.is_some() => Some(Dialect::Numbered),
+            "" => Some(Dialect::Lines),
             _ => return Err("format= is sse, or nothing"),
         };
         let since = since.map(str::trim).filter(|text| !text.is_empty());
@@ -49,7 +48,7 @@ impl Asked {
     }
 }
 
-/// What comes before a line of the dialect, or after it, is not the line's.
+/// Appends lines to what is sent.
 pub(super) fn write(dialect: Dialect, batch: &Batch, out: &mut Vec<u8>) {
     if let Some((after, before)) = batch.lost {
         match dialect {
@@ -61,7 +60,6 @@ pub(super) fn write(dialect: Dialect, batch: &Batch, out: &mut Vec<u8>) {
             Dialect::Sse => {
                 out.extend(format!("event: lost\ndata: {}\n\n", lost(after, before)).bytes());
             }
-            Dialect::WebSocket => {}
         }
     }
     for (sequence, line) in &batch.lines {
@@ -77,7 +75,6 @@ pub(super) fn write(dialect: Dialect, batch: &Batch, out: &mut Vec<u8>) {
             Dialect::Sse => {
                 out.extend(format!("id: {sequence}\ndata: {}\n\n", json(*sequence, line)).bytes());
             }
-            Dialect::WebSocket => {}
         }
     }
 }
@@ -109,7 +106,9 @@ fn json(sequence: u64, line: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn asked(query: &str, head: Head<'_>) -> Result<(Dialect, Option<u64>), &'static str> {
+    type Wanted = Result<(Option<Dialect>, Option<u64>), &'static str>;
+
+    fn asked(query: &str, head: Head<'_>) -> Wanted {
         let pairs = url::decode(query.as_bytes()).map_err(|_| "too big")?;
         Asked::read(&pairs, &head).map(|asked| (asked.dialect, asked.since))
     }
@@ -117,15 +116,15 @@ mod tests {
     #[test]
     fn what_a_client_asks_for() {
         let plain = Head::default();
-        assert_eq!(asked("type=streamevents", plain), Ok((Dialect::Lines, None)));
-        assert_eq!(asked("type=streamevents&since=", plain), Ok((Dialect::Numbered, None)));
-        assert_eq!(asked("since=12&type=x", plain), Ok((Dialect::Numbered, Some(12))));
-        assert_eq!(asked("format=sse", plain), Ok((Dialect::Sse, None)));
+        assert_eq!(asked("type=streamevents", plain), Ok((Some(Dialect::Lines), None)));
+        assert_eq!(asked("type=streamevents&since=", plain), Ok((Some(Dialect::Numbered), None)));
+        assert_eq!(asked("since=12&type=x", plain), Ok((Some(Dialect::Numbered), Some(12))));
+        assert_eq!(asked("format=sse", plain), Ok((Some(Dialect::Sse), None)));
         let browser = Head { accept: Some("text/event-stream"), last_event: Some("7"), ..plain };
-        assert_eq!(asked("", browser), Ok((Dialect::Sse, Some(7))));
-        assert_eq!(asked("since=9", browser), Ok((Dialect::Sse, Some(9))));
+        assert_eq!(asked("", browser), Ok((Some(Dialect::Sse), Some(7))));
+        assert_eq!(asked("since=9", browser), Ok((Some(Dialect::Sse), Some(9))));
         let socket = Head { upgrade: Some("WebSocket"), ..plain };
-        assert_eq!(asked("since=9", socket), Ok((Dialect::WebSocket, Some(9))));
+        assert_eq!(asked("since=9", socket), Ok((None, Some(9))));
         for wrong in ["since=x", "since=-1", "format=xml"] {
             assert!(asked(wrong, plain).is_err(), "{wrong}");
         }

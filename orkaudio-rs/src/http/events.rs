@@ -10,12 +10,12 @@
 
 use super::{
     DoorCounters,
+    bare::{self, Line, head_end},
     dialect::{self, Asked, Dialect},
     hub::{EventHub, Listener},
     websocket,
 };
-use crate::gate::{Caller, Denied, Gate, Guest, Head, ReadEnd, Right, Stream, WriteEnd};
-use orkbase::message::{Pairs, url};
+use crate::gate::{Caller, Gate, Guest, Head, ReadEnd, Right, Stream, WriteEnd};
 use std::{
     io,
     sync::{
@@ -32,8 +32,6 @@ use tokio::{
 
 /// Clients at a time, as in the original.
 pub const MAX_SESSIONS: usize = 100;
-/// Longest request looked at.
-const MAX_HEAD: usize = 16 << 10;
 /// What is gathered for one write, in bytes.
 const WRITE_BYTES: usize = 64 << 10;
 /// The original answers a request line; whoever has more to say, says it at once.
@@ -133,7 +131,7 @@ impl Door {
             Err(_) => MALFORMED.to_vec(),
         };
         DoorCounters::count(&self.counters.events_malformed);
-        timeout(self.patience, close_with(&mut stream, &refusal)).await?
+        timeout(self.patience, bare::close_with(&mut stream, &refusal)).await?
     }
 
     /// What is asked for, if it makes sense and is allowed; else what is answered.
@@ -146,20 +144,16 @@ impl Door {
         if !contains(line, b" HTTP") {
             return Err(MALFORMED.to_vec());
         }
-        let (head, query) = (Head::read(request), query(line));
+        let (head, query) = (Head::read(request), Line::read(request).query);
         let token = query.first("token").unwrap_or_default();
-        self.gate
-            .pass(caller, &head, token, Right::Read)
-            .map_err(|why| denied(why).into_bytes())?;
-        let asked = Asked::read(&query, &head)
-            .map_err(|why| refusal("400 Bad Request", why).into_bytes())?;
-        let head = match (asked.dialect, head.websocket_key) {
-            (Dialect::Lines | Dialect::Numbered, _) => lines_head(),
-            (Dialect::Sse, _) => sse_head(head.origin),
-            (Dialect::WebSocket, Some(key)) => websocket::head(key),
-            (Dialect::WebSocket, None) => {
-                let why = "a WebSocket wants Sec-WebSocket-Key";
-                return Err(refusal("400 Bad Request", why).into_bytes());
+        self.gate.pass(caller, &head, token, Right::Read).map_err(bare::denial)?;
+        let asked = Asked::read(&query, &head).map_err(bad_request)?;
+        let head = match asked.dialect {
+            Some(Dialect::Lines | Dialect::Numbered) => lines_head(),
+            Some(Dialect::Sse) => sse_head(head.origin),
+            None => {
+                let key = head.websocket_key.ok_or("a WebSocket wants Sec-WebSocket-Key");
+                websocket::head(key.map_err(bad_request)?)
             }
         };
         Ok(Granted { asked, head })
@@ -181,14 +175,15 @@ impl Door {
             return stream.shutdown().await;
         };
         let served = async {
-            if asked.dialect == Dialect::WebSocket {
-                let unread = request.get(head_length(request)..).unwrap_or_default().to_vec();
-                return websocket::serve(stream, unread, listener, stop).await;
-            }
+            let Some(dialect) = asked.dialect else {
+                let unread =
+                    head_end(request).and_then(|end| request.get(end..)).unwrap_or_default();
+                return websocket::serve(stream, unread.to_vec(), listener, stop).await;
+            };
             let (read, write) = stream.split();
             tokio::select! {
                 end = watch_client(read, &place.session) => end,
-                end = send(write, asked.dialect, listener, stop) => end,
+                end = send(write, dialect, listener, stop) => end,
             }
         };
         tokio::select! {
@@ -199,90 +194,26 @@ impl Door {
 }
 
 /// The request: its first line, or its whole head if it has one; what it asks for matters only where the
-/// original has nothing to compare. Ends with its end, too, or at [`MAX_HEAD`].
+/// original has nothing to compare.
 async fn request(stream: &mut Stream) -> io::Result<Vec<u8>> {
     let mut request = Vec::new();
-    while request.len() < MAX_HEAD && !request.contains(&b'\n') {
-        if more(stream, &mut request).await? == 0 {
-            return Ok(request);
-        }
-    }
-    let headed = |request: &[u8]| {
-        let line = request.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        line.starts_with(b"GET ") && contains(line, b" HTTP/1.")
-    };
-    if headed(&request) {
-        let rest = async {
-            while request.len() < MAX_HEAD
-                && head_length(&request) == request.len()
-                && !ended(&request)
-            {
-                if more(stream, &mut request).await? == 0 {
-                    break;
-                }
-            }
-            Ok::<_, io::Error>(())
-        };
-        if let Ok(read) = timeout(HEADERS, rest).await {
+    bare::read_until(stream, &mut request, |request| request.contains(&b'\n')).await?;
+    let line = request.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.starts_with(b"GET ") && contains(line, b" HTTP/1.") {
+        let whole = bare::read_until(stream, &mut request, |request| head_end(request).is_some());
+        if let Ok(read) = timeout(HEADERS, whole).await {
             read?;
         }
     }
     Ok(request)
 }
 
-async fn more(stream: &mut Stream, request: &mut Vec<u8>) -> io::Result<usize> {
-    let mut piece = [0; 2048];
-    let length = stream.read(&mut piece).await?;
-    request.extend(piece.iter().take(length));
-    Ok(length)
-}
-
-fn ended(request: &[u8]) -> bool {
-    request.ends_with(b"\r\n\r\n") || request.ends_with(b"\n\n")
-}
-
-/// How long the head is, its empty line included; all of it if there is none yet.
-fn head_length(request: &[u8]) -> usize {
-    let crlf = request.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-    let lf = request.windows(2).position(|two| two == b"\n\n").map(|at| at + 2);
-    crlf.into_iter().chain(lf).min().unwrap_or(request.len())
-}
-
-/// The parameters of a request line; of one that has none, none.
-fn query(line: &[u8]) -> Pairs {
-    let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
-    let target = words.nth(1).unwrap_or_default();
-    let at = target.iter().position(|byte| *byte == b'?');
-    let query = at.and_then(|at| target.get(at + 1..)).unwrap_or_default();
-    url::decode(query).unwrap_or_default()
-}
-
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-async fn close_with(stream: &mut Stream, answer: &[u8]) -> io::Result<()> {
-    stream.write_all(answer).await?;
-    stream.shutdown().await?;
-    // Closing over unread bytes is a reset, which can overtake the answer: read until the end.
-    let mut piece = [0; 2048];
-    while stream.read(&mut piece).await? > 0 {}
-    Ok(())
-}
-
-fn denied(why: Denied) -> String {
-    let status = match why {
-        Denied::Unknown => "401 Unauthorized\r\nWWW-Authenticate: Bearer",
-        Denied::Missing(_) | Denied::Page => "403 Forbidden",
-    };
-    refusal(status, &why.to_string())
-}
-
-fn refusal(status: &str, why: &str) -> String {
-    let length = why.len() + 1;
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{why}\n"
-    )
+fn bad_request(why: &str) -> Vec<u8> {
+    bare::answer("400 Bad Request", "text/plain; charset=utf-8", &format!("{why}\n"))
 }
 
 fn lines_head() -> String {

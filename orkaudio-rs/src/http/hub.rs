@@ -107,14 +107,13 @@ impl EventHub {
         let journal = self.lock();
         let (first, next) = (journal.first(), journal.next);
         drop(journal);
-        let (hub, mut listener) = (self.clone(), (next, None));
-        if let Some(since) = since {
-            let wanted = since.saturating_add(1);
-            // A number from the future is of another process: all there is may be news.
-            let known = (first..=next).contains(&wanted);
-            listener = (if known { wanted } else { first }, (!known).then_some(since));
-        }
-        Listener { hub, latest, next: listener.0, gap: listener.1 }
+        let (next, gap) = match since.map(|since| (since, since.saturating_add(1))) {
+            None => (next, None),
+            Some((_, wanted)) if (first..=next).contains(&wanted) => (wanted, None),
+            // Too old, or a number from the future, of another process: all there is may be news.
+            Some((since, _)) => (first, Some(since)),
+        };
+        Listener { hub: self.clone(), latest, next, gap }
     }
 
     fn lock(&self) -> MutexGuard<'_, Journal> {

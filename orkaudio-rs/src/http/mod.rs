@@ -4,8 +4,10 @@
 //! live on one thread, `http`; they meet the rest of the recorder only through a [`Desk`], which
 //! answers or is busy, and an [`EventHub`], which never waits.
 
+pub(crate) mod bare;
 mod command;
 mod dialect;
+pub(crate) mod entrance;
 pub mod errand;
 mod events;
 mod form;
@@ -24,6 +26,7 @@ use crate::{
     audit::Entry,
     gate::{Gate, Guest},
 };
+use entrance::{Entrance, Turned};
 use events::Sessions;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -43,11 +46,11 @@ use std::{
 };
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket},
     runtime::Runtime,
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 /// Connections to one door at a time; the next one is closed without a word.
@@ -59,14 +62,8 @@ const MAX_HEAD: usize = 16 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection is not kept for longer, and is cut when its last answer takes longer than that again.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// Rest after a failed accept: no descriptor is free, and trying at once would only burn time.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Kernel memory a client that does not read can hold: small, the hub has the longer one.
 const EVENT_SEND_BUFFER: usize = 64 << 10;
-/// A client that vanished without a word is asked after this, that often, before it is given up.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-const KEEPALIVE_PROBES: u32 = 6;
 /// How long closing may overrun its deadline before the thread is left alone.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -332,44 +329,24 @@ impl<D: Desk> House<D> {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut clients = JoinSet::new();
-        let mut stop = self.stop.clone();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                Some(_) = clients.join_next(), if !clients.is_empty() => continue,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            match accepted {
-                Ok((stream, from)) => match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => {
-                        if let Err(error) = settle(&stream, send_buffer) {
-                            tracing::debug!("cannot set socket options: {error}");
-                        }
-                        let house = self.clone();
-                        clients.spawn(async move {
-                            let guest = house.gate.greet(stream, from, house.patience).await;
-                            match guest {
-                                Ok(guest) => serve(house, guest).await,
-                                Err(error) => {
-                                    tracing::debug!(%from, "not let in: {error}");
-                                    DoorCounters::count(&house.counters.broken);
-                                }
-                            }
-                            drop(place);
-                        });
-                    }
-                    Err(_) => DoorCounters::count(&self.counters.refused),
-                },
-                Err(error) => {
-                    DoorCounters::count(&self.counters.accept_failures);
-                    tracing::debug!("cannot let a client in: {error}");
-                    sleep(ACCEPT_REST).await;
-                }
-            }
-        }
-        drop(listener);
+        let entrance = Entrance {
+            listener,
+            gate: Arc::clone(&self.gate),
+            most: MAX_CONNECTIONS,
+            send_buffer,
+            patience: self.patience,
+        };
+        let counters = Arc::clone(&self.counters);
+        let turned = move |why| {
+            DoorCounters::count(match why {
+                Turned::Full => &counters.refused,
+                Turned::Failed => &counters.accept_failures,
+                Turned::Away => &counters.broken,
+            });
+        };
+        let stop = self.stop.clone();
+        let mut clients =
+            entrance.open(stop, turned, move |guest| serve(self.clone(), guest)).await;
         while clients.join_next().await.is_some() {}
     }
 
@@ -439,18 +416,4 @@ impl<D: Desk> House<D> {
             "events_dropped": self.hub.dropped(),
         })
     }
-}
-
-/// Options of an accepted socket.
-pub(crate) fn settle(stream: &TcpStream, send_buffer: Option<usize>) -> io::Result<()> {
-    use rustix::net::sockopt;
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
-    if let Some(bytes) = send_buffer {
-        sockopt::set_socket_send_buffer_size(stream, bytes)?;
-    }
-    Ok(())
 }

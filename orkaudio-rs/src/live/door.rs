@@ -14,10 +14,15 @@ use super::{
 };
 use crate::{
     announce::{LiveTable, live_calls},
-    gate::{Caller, Denied, Gate, Guest, Head, Right, Stream},
-    http::{DoorError, listen, settle},
+    gate::{Caller, Gate, Guest, Head, Right, Stream},
+    http::{
+        DoorError,
+        bare::{self, Line, head_end},
+        entrance::Entrance,
+        listen,
+    },
 };
-use orkbase::{call::output::Opening, message::url};
+use orkbase::call::output::Opening;
 use std::{
     io,
     net::SocketAddr,
@@ -32,26 +37,20 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     sync::{
-        Semaphore,
         broadcast::{Receiver, error::RecvError},
         watch,
     },
-    task::JoinSet,
     time::{sleep, timeout},
 };
 
 /// Listeners, and others who ask, at a time.
 const MAX_CONNECTIONS: usize = 1_000;
-/// Longest request head.
-const MAX_HEAD: usize = 16 << 10;
 /// How long a request may take, and an answer that is no audio.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Kernel memory a listener that does not read can hold: about a second of audio.
 const SEND_BUFFER: usize = 16 << 10;
 /// A listener that reads nothing for so long is gone.
 const STALLED: Duration = Duration::from_secs(60);
-/// Rest after a failed accept.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// The next tape of the same call begins within so long after the last, if at all.
 const NEXT_TAPE: Duration = Duration::from_millis(200);
 
@@ -148,51 +147,38 @@ impl Drop for LiveDoor {
 }
 
 impl House {
+    /// Serves listeners until the door closes; those who listen then are cut off.
     async fn accept(self: Arc<Self>, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut clients = JoinSet::new();
-        let mut stop = self.stop.clone();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                Some(_) = clients.join_next(), if !clients.is_empty() => continue,
-                _ = stop.wait_for(|stop| *stop) => return,
-            };
-            match accepted {
-                Ok((stream, from)) => match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => {
-                        let house = Arc::clone(&self);
-                        clients.spawn(async move {
-                            let met = async {
-                                settle(&stream, Some(SEND_BUFFER))?;
-                                house.gate.greet(stream, from, PATIENCE).await
-                            };
-                            // A client that goes away is no trouble of ours.
-                            let _gone = match met.await {
-                                Ok(guest) => house.serve(guest).await,
-                                Err(error) => Err(error),
-                            };
-                            drop(place);
-                        });
-                    }
-                    Err(_) => count(&self.counters.refused, 1),
-                },
-                Err(error) => {
-                    tracing::debug!("cannot let a listener in: {error}");
-                    sleep(ACCEPT_REST).await;
-                }
+        let entrance = Entrance {
+            listener,
+            gate: Arc::clone(&self.gate),
+            most: MAX_CONNECTIONS,
+            send_buffer: Some(SEND_BUFFER),
+            patience: PATIENCE,
+        };
+        let counters = Arc::clone(&self.counters);
+        let turned = move |_| count(&counters.refused, 1);
+        let stop = self.stop.clone();
+        let serve = move |guest| {
+            let house = Arc::clone(&self);
+            async move {
+                // A client that goes away is no trouble of ours.
+                let _gone = house.serve(guest).await;
             }
-        }
+        };
+        drop(entrance.open(stop, turned, serve).await);
     }
 
     async fn serve(&self, guest: Guest) -> io::Result<()> {
         let caller = guest.caller();
         let mut stream = guest.stream;
-        let head = timeout(PATIENCE, request_head(&mut stream)).await??;
+        let mut head = Vec::new();
+        let read = bare::read_until(&mut stream, &mut head, |head| head_end(head).is_some());
+        timeout(PATIENCE, read).await??;
         match self.understand(caller, &head) {
             Ok(Asked::Calls) => {
                 let list = live_calls(&self.live).to_string();
-                answer(&mut stream, "200 OK", "application/json", &list).await
+                close_with(&mut stream, &bare::answer("200 OK", "application/json", &list)).await
             }
             Ok(Asked::Head(form)) => {
                 stream.write_all(audio_head(form, false, "").as_bytes()).await?;
@@ -205,38 +191,27 @@ impl House {
                 self.counters.listening.fetch_sub(1, Relaxed);
                 done
             }
-            Err((status, why)) => {
+            Err(refusal) => {
                 count(&self.counters.unanswered, 1);
-                answer(&mut stream, status, "text/plain; charset=utf-8", &why).await
+                close_with(&mut stream, &refusal).await
             }
         }
     }
 
-    /// What a request asks for.
-    fn understand(&self, caller: Caller, head: &[u8]) -> Result<Asked, (&'static str, String)> {
-        const BAD: &str = "400 Bad Request";
-        let bad = |why: &str| (BAD, format!("{why}\n{USAGE}"));
-        let line = head.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
-        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        if !matches!(method, b"GET" | b"HEAD") {
-            return Err((
-                "405 Method Not Allowed",
-                format!("Only GET is understood here.\n{USAGE}"),
-            ));
+    /// What a request asks for; else what is answered.
+    fn understand(&self, caller: Caller, head: &[u8]) -> Result<Asked, Vec<u8>> {
+        let refusal = |status, why: &str| bare::answer(status, "text/plain; charset=utf-8", why);
+        let bad = |why: &str| refusal("400 Bad Request", &format!("{why}\n{USAGE}"));
+        let line = Line::read(head);
+        if !matches!(line.method, b"GET" | b"HEAD") {
+            let why = format!("Only GET is understood here.\n{USAGE}");
+            return Err(refusal("405 Method Not Allowed", &why));
         }
-        let mut parts = target.splitn(2, |byte| *byte == b'?');
-        let (path, query) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let pairs = url::decode(query).map_err(|_| bad("The request is too long."))?;
-        let get = |name: &str| pairs.first(name).unwrap_or_default();
-        let calls = path.ends_with(b"/calls") || get("type") == "calls";
-        self.gate.pass(caller, &Head::read(head), get("token"), Right::Listen).map_err(|why| {
-            let status = match why {
-                Denied::Unknown => "401 Unauthorized\r\nWWW-Authenticate: Bearer",
-                Denied::Missing(_) | Denied::Page => "403 Forbidden",
-            };
-            (status, format!("{why}\n"))
-        })?;
+        let get = |name: &str| line.query.first(name).unwrap_or_default();
+        let calls = line.path.ends_with(b"/calls") || get("type") == "calls";
+        self.gate
+            .pass(caller, &Head::read(head), get("token"), Right::Listen)
+            .map_err(bare::denial)?;
         if calls {
             return Ok(Asked::Calls);
         }
@@ -261,12 +236,10 @@ impl House {
             return Err(bad("Which call? Give recid=, orkuid=, localparty= or nativecallid=."));
         }
         let Some(opening) = self.newest(&fits) else {
-            return Err((
-                "404 Not Found",
-                "No such call is being recorded; /calls lists those that are.\n".to_owned(),
-            ));
+            let why = "No such call is being recorded; /calls lists those that are.\n";
+            return Err(refusal("404 Not Found", why));
         };
-        if method == b"HEAD" {
+        if line.method == b"HEAD" {
             return Ok(Asked::Head(form));
         }
         Ok(Asked::Audio { opening, form, stereo, follow: uid.is_none() })
@@ -361,23 +334,6 @@ const USAGE: &str = "\
 /calls                                 the calls being recorded, as JSON
 ";
 
-/// The head of a request, as far as it is needed: to its empty line, its end, or [`MAX_HEAD`].
-async fn request_head(stream: &mut Stream) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    let mut piece = [0; 2_048];
-    let done = |head: &[u8]| {
-        head.windows(2).any(|two| two == b"\n\n") || head.windows(4).any(|four| four == b"\r\n\r\n")
-    };
-    while head.len() < MAX_HEAD && !done(&head) {
-        let length = stream.read(&mut piece).await?;
-        if length == 0 {
-            break;
-        }
-        head.extend(piece.iter().take(length));
-    }
-    Ok(head)
-}
-
 fn audio_head(form: Form, stereo: bool, orkuid: &str) -> String {
     let channels = if stereo { 2 } else { 1 };
     let (kind, uid) = (form.content_type(), orkuid);
@@ -387,20 +343,8 @@ fn audio_head(form: Form, stereo: bool, orkuid: &str) -> String {
     )
 }
 
-async fn answer(stream: &mut Stream, status: &str, kind: &str, body: &str) -> io::Result<()> {
-    let length = body.len();
-    let whole = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
-    timeout(PATIENCE, async {
-        stream.write_all(whole.as_bytes()).await?;
-        stream.shutdown().await?;
-        // Closing over unread bytes is a reset, which can overtake the answer.
-        let mut piece = [0; 2_048];
-        while stream.read(&mut piece).await? > 0 {}
-        Ok(())
-    })
-    .await?
+async fn close_with(stream: &mut Stream, answer: &[u8]) -> io::Result<()> {
+    timeout(PATIENCE, bare::close_with(stream, answer)).await?
 }
 
 fn count(counter: &AtomicU64, by: u64) {

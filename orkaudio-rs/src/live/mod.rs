@@ -16,6 +16,7 @@ mod stations;
 
 pub use door::{LiveCounters, LiveDoor};
 
+use crate::tape::file::TapeFile;
 use dashmap::DashMap;
 use orkbase::{
     audio::tape::{Frame, PcmSink},
@@ -93,29 +94,37 @@ impl Feed {
     }
 }
 
-/// Writes to a tape's file, and to those who listen.
-pub struct Overheard<'a> {
+/// Where the audio of a tape goes: to its file, if it has one, and to those who listen.
+pub struct Outlets<'a> {
     /// The file.
-    pub file: &'a mut dyn PcmSink,
+    pub file: Option<&'a mut TapeFile>,
     /// The listeners.
-    pub feed: &'a Feed,
+    pub feed: Option<&'a Feed>,
 }
 
-impl std::fmt::Debug for Overheard<'_> {
+impl std::fmt::Debug for Outlets<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Overheard").finish_non_exhaustive()
+        f.debug_struct("Outlets").finish_non_exhaustive()
     }
 }
 
-impl PcmSink for Overheard<'_> {
+impl PcmSink for Outlets<'_> {
     fn write(&mut self, at: u64, frames: &[Frame]) {
-        self.feed.lock().write(at, frames);
-        self.file.write(at, frames);
+        if let Some(feed) = self.feed {
+            feed.lock().write(at, frames);
+        }
+        if let Some(file) = &mut self.file {
+            file.write(at, frames);
+        }
     }
 
     fn patch(&mut self, at: u64, channel: usize, samples: &[i16]) {
-        self.feed.lock().patch(at, channel, samples);
-        self.file.patch(at, channel, samples);
+        if let Some(feed) = self.feed {
+            feed.lock().patch(at, channel, samples);
+        }
+        if let Some(file) = &mut self.file {
+            file.patch(at, channel, samples);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     format::Labels,
-    live::{Feeds, Overheard},
+    live::{Feeds, Outlets},
 };
 use foldhash::fast::RandomState;
 use jiff::tz::TimeZone;
@@ -18,7 +18,7 @@ use orkbase::{
     audio::{
         block::Block,
         codec::DecoderSource,
-        tape::{PcmSink, Scratch, TapeAudio},
+        tape::{Scratch, TapeAudio},
     },
     call::output::{AddTag, Closing, Opening, PacketBlock, TapeId},
 };
@@ -197,20 +197,9 @@ impl Worker {
                     }
                     Job::Audio(block) => {
                         if let Some(Tape { audio, file, ears, .. }) = tapes.get_mut(&block.tape) {
-                            let mut nowhere = Nowhere;
-                            let sink: &mut dyn PcmSink = match file {
-                                Ok(file) => file,
-                                Err(_) => &mut nowhere,
-                            };
                             let feed = self.feeds.get(block.tape);
-                            let mut overheard;
-                            let sink: &mut dyn PcmSink = match feed.as_deref() {
-                                Some(feed) => {
-                                    overheard = Overheard { file: sink, feed };
-                                    &mut overheard
-                                }
-                                None => sink,
-                            };
+                            let file = file.as_mut().ok();
+                            let sink = &mut Outlets { file, feed: feed.as_deref() };
                             let Block { news, bytes, until, .. } = &block;
                             match ears {
                                 Some(ears) => {
@@ -329,20 +318,8 @@ impl Worker {
 
     fn close(&self, tape: Option<Tape>, mut ending: Ending, scratch: &mut Scratch) {
         let Some(Tape { mut file, mut audio, rate, packets, ears, .. }) = tape else { return };
-        let mut nowhere = Nowhere;
-        let sink: &mut dyn PcmSink = match &mut file {
-            Ok(file) => file,
-            Err(_) => &mut nowhere,
-        };
         let feed = self.feeds.get(ending.closing.tape);
-        let mut overheard;
-        let sink: &mut dyn PcmSink = match feed.as_deref() {
-            Some(feed) => {
-                overheard = Overheard { file: sink, feed };
-                &mut overheard
-            }
-            None => sink,
-        };
+        let sink = &mut Outlets { file: file.as_mut().ok(), feed: feed.as_deref() };
         if let Some(mut ears) = ears {
             audio.finish(scratch, &mut ears.on(sink));
             let digits = &mut ending.closing.digits;
@@ -392,14 +369,6 @@ impl Worker {
             tracing::error!("the finishing thread is gone: a tape keeps its .part name");
         }
     }
-}
-
-/// Swallows the samples of a tape that could not be created.
-struct Nowhere;
-
-impl PcmSink for Nowhere {
-    fn write(&mut self, _at: u64, _frames: &[orkbase::audio::tape::Frame]) {}
-    fn patch(&mut self, _at: u64, _channel: usize, _samples: &[i16]) {}
 }
 
 /// The path of a tape below `root`, as messages name it.

@@ -1,0 +1,97 @@
+//! What a killed process left: finished, and told of exactly once.
+
+use super::RunError;
+use crate::{
+    report,
+    tape::{
+        packets,
+        recover::{self, Recovered},
+        sidecar::Sidecars,
+    },
+    track::ReporterHandle,
+};
+use orkbase::message::tape::TapeMessage;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+/// Finishes the tapes of a killed process and reports each exactly once; gives those that are to be
+/// processed before.
+pub(super) fn save(
+    folder: &Path,
+    track: &ReporterHandle,
+    plan: bool,
+    sidecars: Option<Sidecars>,
+) -> Result<Vec<PathBuf>, RunError> {
+    let tell = |tape: Recovered| -> Result<(), RunError> {
+        if let Some(sidecars) = sidecars
+            && !track.is_ready(&tape.message.recid)?
+        {
+            sidecars.write(&folder.join(&tape.path), &report::recovered(&tape));
+        }
+        tell_once(track, tape.message, &tape.path)
+    };
+    let (mut left, mut recids) = (Vec::new(), BTreeSet::new());
+    let unreadable = |error| RunError::Io { what: "cannot look for unfinished tapes", error };
+    for part in recover::packet_parts(folder).map_err(unreadable)? {
+        match packets::recover(&part) {
+            Ok(Some(path)) => {
+                tracing::warn!(path = %path.display(), "recovered the packets of an interrupted tape");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(part = %part.display(), %error, "cannot recover packets; they are left as they are");
+            }
+        }
+    }
+    let parts = recover::parts(folder).map_err(unreadable)?;
+    for part in &parts {
+        if plan {
+            match recover::mend(part) {
+                Ok(Some(tape)) => {
+                    tracing::warn!(orkuid = %tape.message.recid, ms = tape.duration_ms, "an earlier process left a tape to be processed");
+                    recids.insert(tape.message.recid);
+                    left.push(part.clone());
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is");
+                }
+            }
+            continue;
+        }
+        match recover::recover(folder, part) {
+            Ok(Some(tape)) => {
+                tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
+                tell(tape)?;
+            }
+            Ok(None) => {
+                tracing::info!(part = %part.display(), "removed an unfinished tape without audio");
+            }
+            Err(error) => {
+                tracing::error!(part = %part.display(), %error, "cannot recover a tape; it is left as it is");
+            }
+        }
+    }
+    // A process killed between giving a file its name and telling of it left a finished file.
+    for open in track.open_tapes()? {
+        if recids.contains(&open.recid) {
+            continue;
+        }
+        let Some(message) = open.message else { continue };
+        let path = format!("{}.wav", open.path);
+        match recover::finished(folder, &path, &message) {
+            Some(tape) => tell(tape)?,
+            None => track.discarded(&open.recid),
+        }
+    }
+    Ok(left)
+}
+
+fn tell_once(track: &ReporterHandle, message: TapeMessage, path: &str) -> Result<(), RunError> {
+    if !track.is_ready(&message.recid)? {
+        track.ready(message, path)?;
+    }
+    Ok(())
+}
