@@ -86,6 +86,14 @@ pub struct Folders {
     pub copies: Vec<AudioRoot>,
 }
 
+/// Whether this host sees the folder of a recording.
+///
+/// # Errors
+/// [`FileError::Outside`].
+pub fn is_here(roots: &[AudioRoot], file: &FileOf) -> Result<(), FileError> {
+    locate(roots, file).map(|_| ())
+}
+
 /// Deletes a recording's file, and before it its second copies and what lies beside it (packets, sidecar,
 /// the other side); that the file was not there is told by `false`.
 ///

@@ -8,6 +8,7 @@ mod access;
 pub mod check;
 pub mod config;
 pub mod counters;
+mod end;
 pub mod files;
 mod fleet;
 mod http;

@@ -1,11 +1,12 @@
-//! The end of a recording's time: its file goes, then its rows. A hold stops it.
+//! The end of a recording's time: its file goes, and its rows. A hold stops it.
 
 use crate::{
-    files::{self, FileError, Folders},
+    end::{Stays, end},
+    files::{self, Folders},
     store::{
         Store,
-        audit::{self, Deed},
-        retention::{self, Deleted, FileOf},
+        audit::Deed,
+        retention::{self, FileOf},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -39,18 +40,20 @@ pub(crate) async fn sweep(
     store.write(move |session| retention::forget(session, now)).await?;
     let (mut gone, mut left) = (0, 0);
     for file in due {
-        if remove(roots, &file).await {
-            let deleted = store.write(move |session| {
-                let deleted = retention::delete(session, file.tape, now)?;
-                if deleted == Deleted::Gone {
-                    audit::note(session, &deed(&file, now))?;
-                }
-                Ok(deleted)
-            });
-            if deleted.await? == Deleted::Gone {
+        // Files of recorders whose disks are not seen from here wait for whoever sees them.
+        if files::is_here(&roots.roots, &file).is_err() {
+            left += 1;
+            continue;
+        }
+        let (recid, deed) = (file.recid.clone(), deed(&file, now));
+        match end(store, Arc::clone(roots), file, now, Some(deed)).await {
+            Ok(_) => {
                 gone += 1;
                 continue;
             }
+            Err(Stays::Law(_)) => {}
+            Err(Stays::File(error)) => tracing::debug!(recid, "cannot delete: {error}"),
+            Err(Stays::Store(error)) => return Err(error),
         }
         left += 1;
     }
@@ -68,21 +71,6 @@ fn deed(file: &FileOf, now: u64) -> Deed {
     }
 }
 
-async fn remove(roots: &Arc<Folders>, file: &FileOf) -> bool {
-    let (roots, wanted) = (roots.clone(), file.clone());
-    match tokio::task::spawn_blocking(move || files::remove(&roots, &wanted)).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(error @ (FileError::Outside | FileError::Missing | FileError::Failed(_)))) => {
-            tracing::debug!(recid = file.recid, "cannot delete: {error}");
-            false
-        }
-        Err(error) => {
-            tracing::error!("a fault of ours: {error}");
-            false
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,7 +78,7 @@ mod tests {
         config::AudioRoot,
         counters::Counters,
         sample,
-        store::{Introduction, Query, Reader, tapes},
+        store::{Introduction, Query, Reader, audit, tapes},
     };
     use orkbase::message::{init::InitMessage, tape::Stage};
 

@@ -26,6 +26,9 @@ pub enum DbError {
     /// The database has something that it should not have.
     #[error("the database holds something unexpected: {0}")]
     Strange(String),
+    /// Not done, for a reason outside the database: what was changed for it is changed back.
+    #[error("{0}")]
+    Undone(String),
 }
 
 /// One row of an answer.

@@ -148,6 +148,10 @@ fn write_all(
                 session.batch("ROLLBACK TO SAVEPOINT job")?;
                 Err(failed(&error))
             }
+            Err(error @ DbError::Undone(_)) => {
+                session.batch("ROLLBACK TO SAVEPOINT job")?;
+                Err(failed(&error))
+            }
             Err(error @ DbError::Down(_)) => return Err(error),
         };
         session.batch("RELEASE SAVEPOINT job")?;

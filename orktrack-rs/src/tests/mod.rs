@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod fleet;
+mod observed;
 mod postgres;
 mod rights;
 mod search;

@@ -191,7 +191,7 @@ fn a_password_is_not_shown() {
     assert_eq!(shown, "postgres://db.example/calls");
 }
 
-const TESTS: [(&str, fn()); 47] = [
+const TESTS: [(&str, fn()); 48] = [
     ("the_three_published_tape_messages", super::commands::the_three_published_tape_messages),
     ("metadata_says_whose_call_it_was", super::commands::metadata_says_whose_call_it_was),
     ("live_status_of_the_busy_and_the_idle", super::commands::live_status_of_the_busy_and_the_idle),
@@ -286,6 +286,10 @@ const TESTS: [(&str, fn()); 47] = [
     (
         "an_original_recorder_is_answered_as_it_expects",
         super::an_original_recorder_is_answered_as_it_expects,
+    ),
+    (
+        "messages_of_the_original_are_taken_unchanged",
+        super::observed::messages_of_the_original_are_taken_unchanged,
     ),
     (
         "a_tag_may_come_before_its_recording_and_counts_once",

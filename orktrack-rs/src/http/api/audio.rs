@@ -2,6 +2,7 @@
 
 use super::{Asked, Done, good, not_found, recordings, unavailable, wrong};
 use crate::{
+    end::{Stays, end},
     files::{self, FileError},
     http::Reply,
     peaks::{self, PeaksError},
@@ -25,6 +26,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     ops::Range,
+    sync::Arc,
 };
 
 /// Bytes read at a time.
@@ -201,26 +203,23 @@ pub(super) async fn peaks(asked: &Asked<'_>) -> Done {
     }
 }
 
-/// `DELETE /api/v1/recordings/{id}`: first the file, then what is known of it. Not under a hold.
+/// `DELETE /api/v1/recordings/{id}`: the file, and what is known of it. Not under a hold.
 pub(super) async fn delete(asked: &Asked<'_>) -> Done {
-    let (recording, file) = file_of(asked).await?;
-    let (id, now) = (recording.id, asked.now);
-    let may = asked.desk.store.read(move |session| retention::may_delete(session, id)).await;
-    refusal(may.map_err(|error| unavailable(&error))?)?;
-    let folders = asked.desk.config.folders();
-    let gone = blocking(move || files::remove(&folders, &file)).await?;
-    let gone = gone.map_err(|error| no_file(&error))?;
-    let deleted = asked.desk.store.write(move |session| retention::delete(session, id, now)).await;
-    refusal(deleted.map_err(|error| unavailable(&error))?)?;
-    Ok(good(&json!({ "file_was_there": gone })))
+    let (_, file) = file_of(asked).await?;
+    let folders = Arc::new(asked.desk.config.folders());
+    match end(&asked.desk.store, folders, file, asked.now, None).await {
+        Ok(there) => Ok(good(&json!({ "file_was_there": there }))),
+        Err(Stays::Law(why)) => Err(refusal(why)),
+        Err(Stays::File(error)) => Err(no_file(&error)),
+        Err(Stays::Store(error)) => Err(unavailable(&error)),
+    }
 }
 
-fn refusal(deleted: Deleted) -> Result<(), Reply> {
+fn refusal(deleted: Deleted) -> Reply {
     match deleted {
-        Deleted::Gone => Ok(()),
-        Deleted::Unknown => Err(not_found()),
-        Deleted::Held => Err(wrong(StatusCode::CONFLICT, "the recording is under a legal hold")),
-        Deleted::Live => Err(wrong(StatusCode::CONFLICT, "the recording is not finished")),
+        Deleted::Gone | Deleted::Unknown => not_found(),
+        Deleted::Held => wrong(StatusCode::CONFLICT, "the recording is under a legal hold"),
+        Deleted::Live => wrong(StatusCode::CONFLICT, "the recording is not finished"),
     }
 }
 
