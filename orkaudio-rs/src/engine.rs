@@ -206,6 +206,12 @@ impl Engine {
         }
     }
 
+    /// This frame comes soon; see [`Tap::foresee`].
+    #[inline]
+    pub fn foresee(&mut self, frame: &Frame<'_>) {
+        self.tap.foresee(frame);
+    }
+
     /// Takes in whole lines of a TLS key log.
     pub fn handle_keys(&mut self, text: &str) {
         self.tap.handle_keys(text);

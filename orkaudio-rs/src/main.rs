@@ -47,6 +47,9 @@ impl Failure {
     }
 }
 
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => run(arguments),

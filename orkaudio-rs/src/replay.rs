@@ -177,6 +177,9 @@ pub fn run(
                 engine.handle_keys(&text);
             }
             engine.handle_frame(&frame);
+            while let Some(frame) = set.look_ahead() {
+                engine.foresee(&frame);
+            }
         }
         frames += 1;
         if frames.is_multiple_of(PROGRESS) {

@@ -3,6 +3,7 @@
 //! Law: no I/O, no clock, no threads. Packets and moments go in, outputs come out, and the same
 //! capture gives the same tapes and messages at any speed.
 
+mod ahead;
 pub mod audio;
 pub mod call;
 pub mod companions;

@@ -8,6 +8,7 @@ use crate::{
     call::{
         candidates::Stray,
         command::{Command, Reply},
+        index::FlowOwner,
         keeping::{Form, Letter},
         output::{EndReason, Output, TapeId},
         settings::Settings,
@@ -59,6 +60,9 @@ pub struct SignalCounters {
     pub h323: h323::Counters,
 }
 
+/// So many frames lie between a look at a call ahead of its packet, and a look at what it points to.
+const STEP: usize = 6;
+
 /// Everything the core counts.
 #[derive(Clone, Debug)]
 pub struct TapCounters {
@@ -104,6 +108,9 @@ pub struct Tap {
     frames_fast: u64,
     /// When TCP bytes behind a hole are looked for next.
     next_due: Timestamp,
+    /// Owners of frames that come soon.
+    foreseen: [Option<FlowOwner>; STEP],
+    step: usize,
 }
 
 /// Sender and receiver.
@@ -188,6 +195,8 @@ impl Tap {
             frames: 0,
             frames_fast: 0,
             next_due: Timestamp::default(),
+            foreseen: [None; STEP],
+            step: 0,
         }
     }
 
@@ -224,6 +233,18 @@ impl Tap {
             return self.core.unknown(source, destination, udp.payload);
         }
         self.handle_odd(frame);
+    }
+
+    /// This frame comes some ten frames after the one that comes next: asks for the memory that it will need,
+    /// so that packets do not wait for it one after the other. Changes nothing but what is in caches.
+    #[inline]
+    pub fn foresee(&mut self, frame: &Frame<'_>) {
+        let owner = self.decoder.fast_udp(frame).and_then(|udp| self.core.board.foresee(udp.key));
+        self.step = (self.step + 1) % STEP;
+        let Some(place) = self.foreseen.get_mut(self.step) else { return };
+        if let Some(owner) = std::mem::replace(place, owner) {
+            self.core.board.foresee_stream(owner);
+        }
     }
 
     #[cold]

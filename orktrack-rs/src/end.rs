@@ -34,7 +34,7 @@ pub(crate) async fn end(
     now: u64,
     deed: Option<Deed>,
 ) -> Result<bool, Stays> {
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(1);
     let work = move |session: &mut dyn crate::store::session::Session| {
         let deleted = retention::delete(session, file.tape, now)?;
         if deleted != Deleted::Gone {

@@ -97,6 +97,18 @@ impl CaptureFile {
         }
     }
 
+    /// The next record, if it can be had without touching what lies in the window, and nothing comes between.
+    #[inline(always)]
+    pub(super) fn at_hand(&mut self, place: &mut Record) -> bool {
+        let there = match &mut self.format {
+            Format::Pcap(pcap) => pcap.at_hand(&mut self.window, place),
+            Format::Pcapng(pcapng) => pcapng.at_hand(&mut self.window, place),
+            Format::Spent => false,
+        };
+        self.frames += u64::from(there);
+        there
+    }
+
     /// Whether there is something for [`take_keys`](Self::take_keys).
     #[inline]
     pub(super) fn has_keys(&self) -> bool {
@@ -181,6 +193,12 @@ pub(super) struct Record {
     pub(super) wire_len: u32,
     pub(super) start: usize,
     pub(super) length: usize,
+}
+
+impl Record {
+    /// No record.
+    pub(super) const NONE: Self =
+        Self { at: Timestamp(0), link: LinkType::Ethernet, wire_len: 0, start: 0, length: 0 };
 }
 
 /// Why a format reader stopped; [`CaptureFile`] adds file and place.

@@ -61,10 +61,34 @@ impl Pcap {
         }
         let start = window.start() + self.record_header;
         window.pass(self.record_header + length);
+        Ok(Some(self.record([secs, ticks, wire_len], captured, start)))
+    }
+}
+
+impl Pcap {
+    /// The next record if it lies in the window as a whole. Written field by field: read back as one piece, it
+    /// would wait behind every store before it.
+    #[inline(always)]
+    pub(super) fn at_hand(&self, window: &mut Window, place: &mut Record) -> bool {
+        let Some(&[secs, ticks, captured, wire_len]) = quads(window.ahead()) else { return false };
+        let captured = self.order.u32(captured);
+        let whole = self.record_header + captured as usize;
+        if captured > MAX_FRAME_BYTES || !window.holds(whole) {
+            return false;
+        }
+        let start = window.start() + self.record_header;
+        window.pass(whole);
+        *place = self.record([secs, ticks, wire_len], captured, start);
+        true
+    }
+
+    #[inline(always)]
+    fn record(&self, [secs, ticks, wire_len]: [[u8; 4]; 3], captured: u32, start: usize) -> Record {
         let fraction = u64::from(self.order.u32(ticks)) * u64::from(self.nanos_per_tick);
         let nanos = u64::from(self.order.u32(secs)) * NANOS_PER_SEC + fraction;
         let wire_len = self.order.u32(wire_len).max(captured);
-        Ok(Some(Record { at: Timestamp(nanos), link: self.link, wire_len, start, length }))
+        let length = captured as usize;
+        Record { at: Timestamp(nanos), link: self.link, wire_len, start, length }
     }
 }
 

@@ -106,6 +106,31 @@ impl Pcapng {
         Ok(())
     }
 
+    /// Whether the next block is a packet that lies in the window, and no keys wait.
+    #[inline]
+    fn is_at_hand(&self, window: &Window) -> bool {
+        let Some(&[kind, length]) = quads(window.ahead()) else { return false };
+        let padded = (self.order.u32(length) as usize).next_multiple_of(4);
+        self.order.u32(kind) == ENHANCED_PACKET
+            && (12..=MAX_BLOCK_BYTES).contains(&padded)
+            && window.holds(padded)
+            && !self.has_keys()
+    }
+
+    /// That packet; none if its block is damaged, which is for [`next`](Self::next) to say.
+    #[inline(never)]
+    pub(super) fn at_hand(&mut self, window: &mut Window, place: &mut Record) -> bool {
+        if !self.is_at_hand(window) {
+            return false;
+        }
+        let Some(&[_, length]) = quads(window.ahead()) else { return false };
+        // An error changes nothing.
+        let read = self.read_block(window, ENHANCED_PACKET, self.order.u32(length));
+        let Ok(Some(record)) = read else { return false };
+        *place = record;
+        true
+    }
+
     #[inline]
     pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Record>, Trouble> {
         loop {

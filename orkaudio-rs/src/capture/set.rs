@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Frames looked for ahead, the current one included.
+const AHEAD: usize = 16;
+
 const NO_FRAME: Frame<'static> =
     Frame { at: Timestamp(0), link: LinkType::Ethernet, wire_len: 0, bytes: &[] };
 
@@ -20,8 +23,10 @@ const NO_FRAME: Frame<'static> =
 pub struct CaptureSet {
     waiting: VecDeque<Source>,
     current: Option<CaptureFile>,
-    /// Where the frame last advanced to lies.
-    record: Option<Record>,
+    /// Where the frame last advanced to lies, and those behind it that are in memory already: a ring.
+    ring: [Record; AHEAD],
+    first: usize,
+    found: usize,
     /// TLS keys that files brought.
     keys: Vec<Text>,
     /// Bytes of files that are done, frames likewise.
@@ -70,7 +75,9 @@ impl CaptureSet {
         Ok(Self {
             waiting,
             current: None,
-            record: None,
+            ring: [Record::NONE; AHEAD],
+            first: 0,
+            found: 0,
             keys: Vec::new(),
             bytes_before: 0,
             frames_before: 0,
@@ -93,13 +100,23 @@ impl CaptureSet {
     /// As there.
     #[inline]
     pub fn advance(&mut self) -> Result<bool, CaptureError> {
+        if self.found > 1 {
+            (self.first, self.found) = ((self.first + 1) % AHEAD, self.found - 1);
+            return Ok(true);
+        }
+        self.step()
+    }
+
+    /// The next frame, when none was found ahead.
+    fn step(&mut self) -> Result<bool, CaptureError> {
+        self.found = 0;
         let next = match &mut self.current {
             Some(file) => file.next_record(),
             None => Ok(None),
         };
         match next {
             Ok(Some(record)) => {
-                self.record = Some(record);
+                self.put(record);
                 if self.current.as_ref().is_some_and(CaptureFile::has_keys) {
                     self.note_keys();
                 }
@@ -110,10 +127,31 @@ impl CaptureSet {
         }
     }
 
+    fn put(&mut self, record: Record) {
+        if let Some(place) = self.ring.get_mut((self.first + self.found) % AHEAD) {
+            *place = record;
+            self.found += 1;
+        }
+    }
+
+    /// A frame that will come soon, each once, as far as they are in memory already; ask until there is none.
+    #[inline]
+    pub fn look_ahead(&mut self) -> Option<Frame<'_>> {
+        if self.found == AHEAD {
+            return None;
+        }
+        let file = self.current.as_mut()?;
+        let place = self.ring.get_mut((self.first + self.found) % AHEAD)?;
+        if !file.at_hand(place) {
+            return None;
+        }
+        self.found += 1;
+        Some(file.frame(place))
+    }
+
     /// The file has ended, or there is none: on to the first record of the next one that has any.
     #[cold]
     fn turn(&mut self) -> Result<bool, CaptureError> {
-        self.record = None;
         loop {
             self.note_keys();
             self.leave();
@@ -123,7 +161,7 @@ impl CaptureSet {
             let next = self.current.as_mut().map_or(Ok(None), CaptureFile::next_record);
             match next {
                 Ok(Some(record)) => {
-                    self.record = Some(record);
+                    self.put(record);
                     self.note_keys();
                     return Ok(true);
                 }
@@ -135,7 +173,6 @@ impl CaptureSet {
 
     #[cold]
     fn stumble(&mut self, error: CaptureError) -> Result<bool, CaptureError> {
-        self.record = None;
         self.note_keys();
         self.leave();
         Err(error)
@@ -150,7 +187,8 @@ impl CaptureSet {
     /// The frame advanced to; an empty one before the first and behind the last.
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
-        let frame = self.current.as_ref().zip(self.record.as_ref());
+        let record = self.ring.get(self.first).filter(|_| self.found > 0);
+        let frame = self.current.as_ref().zip(record);
         frame.map_or(NO_FRAME, |(file, record)| file.frame(record))
     }
 
@@ -197,7 +235,9 @@ impl CaptureSet {
     /// Frames handed out so far.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.frames_before + self.current.as_ref().map_or(0, CaptureFile::frames)
+        // Found, but not handed out yet.
+        let ahead = self.found.saturating_sub(1) as u64;
+        self.frames_before + self.current.as_ref().map_or(0, CaptureFile::frames) - ahead
     }
 
     /// How far the replay is, in bytes over all files.
@@ -289,6 +329,43 @@ mod tests {
         put("z.pcap.gz", b"\x1f\x8b");
         let refused = CaptureSet::expand(&[directory.path()]).unwrap_err().to_string();
         assert!(refused.contains("zcat"), "{refused}");
+    }
+
+    /// Frames, errors and keys as they come, and what the numbers say meanwhile.
+    fn told(path: &Path, ahead: bool) -> Vec<String> {
+        let mut set = CaptureSet::expand(&[path]).unwrap();
+        let mut story = Vec::new();
+        loop {
+            let frame = match set.advance() {
+                Ok(true) => format!("{:?}", set.frame()),
+                Ok(false) => return story,
+                Err(error) => error.to_string(),
+            };
+            story.push(format!("{} {frame} {:?}", set.frames(), set.take_keys()));
+            while ahead && set.look_ahead().is_some() {}
+        }
+    }
+
+    #[test]
+    fn looking_ahead_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.pcap");
+        let pcaps = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps");
+        for name in ["two_calls.pcap", "vlan.pcap", "tls_cbc.pcapng"] {
+            let whole = fs::read(pcaps.join(name)).unwrap();
+            fs::write(&path, &whole).unwrap();
+            assert!(told(&path, true).len() > 20, "{name}");
+            assert_eq!(told(&path, true), told(&path, false), "{name}");
+            // Cut, and with a wrong byte, at places all over the file.
+            for at in (24..whole.len()).step_by(whole.len() / 50) {
+                fs::write(&path, &whole[..at]).unwrap();
+                assert_eq!(told(&path, true), told(&path, false), "{name} cut at {at}");
+                let mut wrong = whole.clone();
+                wrong[at] ^= 0x55;
+                fs::write(&path, &wrong).unwrap();
+                assert_eq!(told(&path, true), told(&path, false), "{name} wrong at {at}");
+            }
+        }
     }
 
     #[test]

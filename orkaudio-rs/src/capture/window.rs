@@ -28,6 +28,12 @@ impl Window {
         if self.end - self.start >= wanted { Ok(true) } else { self.fill(wanted) }
     }
 
+    /// The same without reading: false when it would have to.
+    #[inline]
+    pub(super) fn holds(&self, wanted: usize) -> bool {
+        self.end - self.start >= wanted
+    }
+
     #[cold]
     fn fill(&mut self, wanted: usize) -> Result<bool> {
         self.bytes.copy_within(self.start..self.end, 0);

@@ -22,11 +22,26 @@ const BEGINNING_MS: u64 = 500;
 /// A sample of 8 kHz audio.
 const NANOS_PER_SAMPLE_8K: u64 = 125_000;
 
-/// One tape being made.
+/// One tape being made. What every packet needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Recording {
+    /// Records since the last hand-over.
+    pub bytes: Vec<u8>,
     /// The tape.
     pub tape: TapeId,
+    /// Capture time of its first sample on the call's timeline, in ticks.
+    pub start_tick: i64,
+    /// End of its newest audio on the call's timeline, in ticks.
+    pub end_tick: i64,
+    /// Nothing that was sent before is placed any more, in ticks of the call: the end of the last pause.
+    pub floor: i64,
+    /// When the first of `bytes` came, in ticks of the call.
+    pub block_since: i64,
+    /// Whose audio is kept.
+    pub keep: KeepSide,
+    /// Each packet needs a closer look: the tape is paused, or packets are kept.
+    pub odd: bool,
     /// Capture port.
     pub tracking_id: TrackingId,
     /// Name.
@@ -37,14 +52,8 @@ pub struct Recording {
     pub start: Timestamp,
     /// Capture time of its first sample; before `start` when a packet was overtaken by that one.
     pub begin: Timestamp,
-    /// The same on the call's timeline, in ticks.
-    pub start_tick: i64,
-    /// End of its newest audio on the call's timeline, in ticks.
-    pub end_tick: i64,
     /// Keeping nothing for now.
     pub paused: bool,
-    /// Each packet needs a closer look: the tape is paused, or packets are kept.
-    pub odd: bool,
     /// Packets kept beside the audio.
     pub kept: Kept,
     /// Pauses so far, and how long they were, in milliseconds.
@@ -53,10 +62,6 @@ pub struct Recording {
     pub paused_ms: u64,
     /// Cut out of the tape so far, in ticks.
     pub cut: i64,
-    /// Nothing that was sent before is placed any more, in ticks of the call: the end of the last pause.
-    pub floor: i64,
-    /// Whose audio is kept.
-    pub keep: KeepSide,
     /// An operator asked for it.
     pub ondemand: bool,
     /// Who is on it.
@@ -69,12 +74,8 @@ pub struct Recording {
     pub marks: Vec<Mark>,
     /// Streams on the tape so far.
     pub legs: u8,
-    /// Records since the last hand-over.
-    pub bytes: Vec<u8>,
-    /// What the decoder must know before them.
+    /// What the decoder must know before `bytes`.
     pub news: Vec<News>,
-    /// When the first of them came, in ticks of the call.
-    pub block_since: i64,
     /// A block of it was handed over.
     pub handed_over: bool,
 }

@@ -25,19 +25,22 @@ pub enum Wanted {
     Stopped,
 }
 
-/// One call.
+/// One call. What every packet needs comes first, in [`HOT_LINES`](Self::HOT_LINES).
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Call {
-    /// What signalling says.
-    pub dialog: Dialog,
     /// Capture time of its first media packet: zero of its timeline.
     pub epoch: Option<Timestamp>,
+    /// Capture time of the last media packet.
+    pub last_media: Timestamp,
     /// Who sends what.
     pub streams: Vec<Stream>,
-    /// The stream that is heard, by role.
-    pub active: [Option<u8>; 2],
     /// The tape being made.
     pub recording: Option<Recording>,
+    /// What signalling says.
+    pub dialog: Dialog,
+    /// The stream that is heard, by role.
+    pub active: [Option<u8>; 2],
     /// What is wanted of it.
     pub wanted: Wanted,
     /// Somebody asked for it.
@@ -56,8 +59,6 @@ pub struct Call {
     pub tags: BTreeMap<String, String>,
     /// What was said lately, while nobody has asked for it yet.
     pub recent: Option<Box<Recent>>,
-    /// Capture time of the last media packet.
-    pub last_media: Timestamp,
     /// Flows bound to it.
     pub flows: Vec<FlowId>,
     /// How often it was put on hold.
@@ -79,6 +80,9 @@ pub struct Call {
 }
 
 impl Call {
+    /// Cache lines that a packet of a known stream touches.
+    pub const HOT_LINES: usize = 2;
+
     /// A call without media.
     #[must_use]
     pub const fn new(dialog: Dialog, wanted: Wanted) -> Self {

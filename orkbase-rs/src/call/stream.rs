@@ -66,60 +66,61 @@ pub struct Codec {
     pub sealed: Option<&'static str>,
 }
 
-/// One SSRC of one party.
+/// One SSRC of one party. What every packet needs comes first, in [`HOT_LINES`](Self::HOT_LINES).
+#[repr(C, align(64))]
 pub struct Stream {
-    /// Who sends it.
-    pub role: Role,
-    /// Synchronisation source.
-    pub ssrc: u32,
-    /// First seen from here.
-    pub source: SocketAddr,
-    /// First seen to here.
-    pub destination: SocketAddr,
-    /// Sequence account.
-    pub sequence: Sequence,
-    /// Clock.
-    pub timeline: Timeline,
     /// Payload type of the last packet and its meaning: what the fast path compares.
     pub payload_type: u8,
-    /// See above.
-    pub meaning: Meaning,
     /// It is the stream that is heard for its role.
     pub active: bool,
     /// The next record must begin order anew (after a pause, or on a new tape).
     pub anew: bool,
+    /// The number it has on the tape `introduced`.
+    pub leg: u8,
+    /// Who sends it.
+    pub role: Role,
+    /// What the payload type means.
+    pub meaning: Meaning,
+    /// Synchronisation source.
+    pub ssrc: u32,
     /// The tape that knows this stream and all its codecs.
     pub tape: TapeId,
-    /// The tape on which it has the number `leg`.
-    pub introduced: TapeId,
-    /// See above.
-    pub leg: u8,
-    /// Every payload type met.
-    pub codecs: Vec<Codec>,
+    /// Decrypts what it sends, when signalling showed keys.
+    pub srtp: Option<Box<Candidates>>,
     /// Capture time of the last packet.
     pub last_at: Timestamp,
     /// Where the newest audio ends, in ticks of the call.
     pub end: i64,
     /// Length of one packet in ticks, from the last two timestamps.
     pub frame: i64,
+    /// Highest extended sequence number placed.
+    pub highest: u64,
     /// How unevenly its packets come.
     pub jitter: Jitter,
+    /// Clock.
+    pub timeline: Timeline,
+    /// Sequence account.
+    pub sequence: Sequence,
+    /// The tape on which it has the number `leg`.
+    pub introduced: TapeId,
+    /// First seen from here.
+    pub source: SocketAddr,
+    /// First seen to here.
+    pub destination: SocketAddr,
+    /// Every payload type met.
+    pub codecs: Vec<Codec>,
     /// Audio missing where packets are missing, in ticks.
     pub gap: i64,
     /// Holes in the sequence.
     pub gaps: u64,
     /// Copies of lost packets that were placed (RFC 2198).
     pub recovered: Recovered,
-    /// Highest extended sequence number placed.
-    pub highest: u64,
     /// Longest hole in packets.
     pub longest_gap: u64,
     /// Packets too old to be placed.
     pub late: u64,
     /// Audio packets that could not be decoded.
     pub undecoded: u64,
-    /// Decrypts what it sends, when signalling showed keys.
-    pub srtp: Option<Box<Candidates>>,
     /// Encrypted packets that came before any key fitted.
     pub early: Option<Box<Early>>,
     /// Finds keys in its telephone events, once there are any.
@@ -140,6 +141,9 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
+    /// Cache lines that a packet touches.
+    pub const HOT_LINES: usize = 5;
+
     /// A stream whose first packet has just come.
     #[must_use]
     pub fn new(role: Role, ssrc: u32, source: SocketAddr, destination: SocketAddr) -> Self {

@@ -31,20 +31,21 @@ pub enum Arrival {
     Ancient,
 }
 
-/// The account of one stream's sequence numbers.
+/// The account of one stream's sequence numbers. What every packet needs comes first.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct Sequence {
+    /// Bit `i` set: `highest - i` was received.
+    seen: u128,
+    /// Highest extended number seen.
+    highest: u64,
+    /// Distinct packets.
+    received: u64,
     started: bool,
     /// Extended number of the epoch's first packet.
     first: u64,
-    /// Highest extended number seen.
-    highest: u64,
-    /// Bit `i` set: `highest - i` was received.
-    seen: u128,
     /// Expected in epochs that are over.
     expected_before: u64,
-    /// Distinct packets.
-    received: u64,
     /// Packets that came again.
     duplicates: u64,
     losses: Losses,
