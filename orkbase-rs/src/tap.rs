@@ -17,6 +17,7 @@ use crate::{
     packet::{
         Datagram, Frame,
         decoder::{self, Decoder, Limits, Sink, TcpStream},
+        fast::FlowKey,
     },
     signal::{
         Fact, Signal,
@@ -60,7 +61,7 @@ pub struct SignalCounters {
     pub h323: h323::Counters,
 }
 
-/// So many frames lie between a look at a call ahead of its packet, and a look at what it points to.
+/// So many frames lie between a look ahead and the look at what it points to.
 const STEP: usize = 6;
 
 /// Everything the core counts.
@@ -108,8 +109,8 @@ pub struct Tap {
     frames_fast: u64,
     /// When TCP bytes behind a hole are looked for next.
     next_due: Timestamp,
-    /// Owners of frames that come soon.
-    foreseen: [Option<FlowOwner>; STEP],
+    /// Flows of frames that come soon, and owners of those that come sooner.
+    foreseen: [(Option<FlowKey>, Option<FlowOwner>); STEP],
     step: usize,
 }
 
@@ -195,7 +196,7 @@ impl Tap {
             frames: 0,
             frames_fast: 0,
             next_due: Timestamp::default(),
-            foreseen: [None; STEP],
+            foreseen: [(None, None); STEP],
             step: 0,
         }
     }
@@ -235,15 +236,22 @@ impl Tap {
         self.handle_odd(frame);
     }
 
-    /// This frame comes some ten frames after the one that comes next: asks for the memory that it will need,
-    /// so that packets do not wait for it one after the other. Changes nothing but what is in caches.
+    /// This frame comes some twenty frames after the one that comes next: asks for the memory that it will need,
+    /// in three steps, so that packets do not wait for it one after the other. Changes nothing but what is in
+    /// caches.
     #[inline]
     pub fn foresee(&mut self, frame: &Frame<'_>) {
-        let owner = self.decoder.fast_udp(frame).and_then(|udp| self.core.board.foresee(udp.key));
         self.step = (self.step + 1) % STEP;
-        let Some(place) = self.foreseen.get_mut(self.step) else { return };
-        if let Some(owner) = std::mem::replace(place, owner) {
-            self.core.board.foresee_stream(owner);
+        let board = &self.core.board;
+        let key = self.decoder.fast_udp(frame).map(|udp| udp.key);
+        if let Some(key) = key {
+            board.foresee(key);
+        }
+        let Some((keys, owners)) = self.foreseen.get_mut(self.step) else { return };
+        let key = std::mem::replace(keys, key);
+        let owner = key.and_then(|key| board.foresee_call(key));
+        if let Some(owner) = std::mem::replace(owners, owner) {
+            board.foresee_stream(owner);
         }
     }
 

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Frames looked for ahead, the current one included.
-const AHEAD: usize = 16;
+const AHEAD: usize = 24;
 
 const NO_FRAME: Frame<'static> =
     Frame { at: Timestamp(0), link: LinkType::Ethernet, wire_len: 0, bytes: &[] };

@@ -3,7 +3,7 @@
 //! Law: keys come from the wire, so every map is keyed by a per-process random seed and has a bound;
 //! no map is ever walked for output. Flows are written by the media path, endpoints by signalling.
 
-use super::party::Role;
+use super::{flow_table::FlowTable, party::Role};
 use crate::packet::fast::FlowKey;
 use foldhash::fast::RandomState;
 use std::{collections::HashMap, net::SocketAddr};
@@ -63,7 +63,7 @@ impl FlowId {
 /// Flows that carry media of known calls.
 #[derive(Debug, Default)]
 pub struct Flows {
-    v4: HashMap<FlowKey, FlowOwner, RandomState>,
+    v4: FlowTable,
     v6: HashMap<(SocketAddr, SocketAddr), FlowOwner, RandomState>,
 }
 
@@ -72,7 +72,13 @@ impl Flows {
     #[inline]
     #[must_use]
     pub fn v4(&self, key: FlowKey) -> Option<FlowOwner> {
-        self.v4.get(&key).copied()
+        self.v4.get(key)
+    }
+
+    /// A packet of this flow will come soon: asks for its entry.
+    #[inline]
+    pub fn ask(&self, key: FlowKey) {
+        self.v4.ask(key);
     }
 
     /// Owner of any flow.
@@ -96,7 +102,7 @@ impl Flows {
     pub fn unbind(&mut self, flow: FlowId, call: CallSlot) {
         if self.owner(flow).is_some_and(|owner| owner.call == call) {
             match flow {
-                FlowId::V4(key) => self.v4.remove(&key),
+                FlowId::V4(key) => self.v4.remove(key),
                 FlowId::V6(source, destination) => self.v6.remove(&(source, destination)),
             };
         }

@@ -64,10 +64,16 @@ impl Switchboard {
         true
     }
 
-    /// A packet of this flow will come soon: asks for its call. Changes nothing.
+    /// A packet of this flow will come soon: asks for its entry. This and the next two change nothing.
+    #[inline]
+    pub fn foresee(&self, key: FlowKey) {
+        self.flows.ask(key);
+    }
+
+    /// The same a little later, when the entry is at hand: asks for the call.
     #[inline]
     #[must_use]
-    pub fn foresee(&self, key: FlowKey) -> Option<FlowOwner> {
+    pub fn foresee_call(&self, key: FlowKey) -> Option<FlowOwner> {
         let owner = self.flows.v4(key)?;
         if let Some(call) = self.calls.get(owner.call as usize) {
             ahead::ask(call, Call::HOT_LINES);

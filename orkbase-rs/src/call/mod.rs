@@ -9,6 +9,7 @@ pub mod dialog;
 pub mod digits;
 pub mod early;
 pub mod filter;
+mod flow_table;
 pub mod index;
 pub mod keeping;
 pub mod links;
