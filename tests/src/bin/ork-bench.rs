@@ -18,11 +18,14 @@ use serde_json::Value;
 #[command(about, version)]
 struct Arguments {
     /// Concurrent calls, a row for each.
-    #[arg(long, value_delimiter = ',', default_value = "1,100,1000")]
+    #[arg(long, value_delimiter = ',', default_value = "1,100,1000,5000,10000")]
     calls: Vec<u32>,
     /// Seconds of audio in each call.
     #[arg(long, default_value_t = 30)]
     seconds: u32,
+    /// Most RTP packets of a row: its calls are shorter then.
+    #[arg(long, default_value_t = 5_000_000)]
+    packets: u32,
     /// Measured replays of each capture; the table has the median.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -110,6 +113,7 @@ impl<'a> Bench<'a> {
 
     fn run(&self) -> Result<bool, String> {
         let mut rows = Vec::new();
+        let mut memory = Vec::new();
         let mut good = true;
         for &calls in &self.arguments.calls {
             let (capture, truth) = self.capture(calls)?;
@@ -126,28 +130,40 @@ impl<'a> Bench<'a> {
                     rounds.push(done);
                 }
             }
-            let (row, right) = row(calls, packets, &rounds);
+            let (row, right) = row(calls, self.seconds(calls), packets, &rounds);
             good &= right;
             rows.push(row);
+            let most = rounds.iter().map(|round| round.cost.max_rss_kb).max().unwrap_or(0);
+            memory.push((i64::from(calls), most));
         }
-        self.print(&rows);
+        self.print(&rows, &memory);
         Ok(good)
     }
 
-    fn print(&self, rows: &[String]) {
+    /// How long the calls of a row last.
+    fn seconds(&self, calls: u32) -> u32 {
+        let most = self.arguments.packets / calls.saturating_mul(100).max(1);
+        self.arguments.seconds.min(most.max(3))
+    }
+
+    fn print(&self, rows: &[String], memory: &[(i64, i64)]) {
         let name = self.arguments.against.as_deref().unwrap_or("orkaudio replay");
-        println!(
-            "`{name}`, {} s a call, median of {}",
-            self.arguments.seconds, self.arguments.rounds
-        );
+        println!("`{name}`, median of {}", self.arguments.rounds);
         println!("commit {}, {}\n", commit(), processor());
         println!(
-            "| calls | RTP packets | CPU us/packet | floor us/packet | CPU/floor | wall s | \
+            "| calls | s | RTP packets | CPU us/packet | floor us/packet | CPU/floor | wall s | \
              peak RSS MB | written MB | tapes | frames wrong |"
         );
-        println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+        println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         for row in rows {
             println!("{row}");
+        }
+        let large = memory.iter().filter(|(calls, _)| *calls >= 1000);
+        if let (Some((few, less)), Some((many, more))) = (large.clone().min(), large.max())
+            && many > few
+        {
+            let each = (more - less) / (many - few);
+            println!("\nMemory of a live call: {each} KiB more between {few} and {many} of them.");
         }
         println!(
             "\nCPU is user + system over the whole run. The floor is a plain read of the capture and a \
@@ -162,7 +178,7 @@ impl<'a> Bench<'a> {
     }
 
     fn capture(&self, calls: u32) -> Result<(PathBuf, PathBuf), String> {
-        let seconds = self.arguments.seconds;
+        let seconds = self.seconds(calls);
         let capture = self.captures.join(format!("c{calls}x{seconds}.pcap"));
         let truth = capture.with_extension("json");
         // The truth is written last: where it is, the capture is whole.
@@ -232,7 +248,7 @@ fn cost(measure: &mut Command) -> Result<Cost, String> {
     }
 }
 
-fn row(calls: u32, packets: u64, rounds: &[Round]) -> (String, bool) {
+fn row(calls: u32, seconds: u32, packets: u64, rounds: &[Round]) -> (String, bool) {
     let each = u32::try_from(packets).map_or(f64::MAX, f64::from).max(1.0) / 1e6;
     let middle = |of: &dyn Fn(&Round) -> f64| median(rounds.iter().map(of).collect());
     let cpu = middle(&|round| round.cost.cpu_s()) / each;
@@ -246,7 +262,7 @@ fn row(calls: u32, packets: u64, rounds: &[Round]) -> (String, bool) {
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
     let rss = rounds.iter().map(|round| round.cost.max_rss_kb).max().unwrap_or(0) / 1024;
     let row = format!(
-        "| {calls} | {packets} | {cpu:.3} | {floor:.3} | {:.1} | {:.2} | {rss} | {} | {}/{calls} | {} |",
+        "| {calls} | {seconds} | {packets} | {cpu:.3} | {floor:.3} | {:.1} | {:.2} | {rss} | {} | {}/{calls} | {} |",
         cpu / floor.max(0.001),
         middle(&|round| round.cost.wall_s),
         rounds.iter().map(|round| megabytes(round.bytes)).max().unwrap_or(0),

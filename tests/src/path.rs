@@ -1,0 +1,142 @@
+//! The way of a packet, stage by stage, without files and threads: for measuring, not for recording.
+
+use orkaudio::capture::set::CaptureSet;
+use orkbase::{
+    audio::tape::{Frame as Pcm, PcmSink, Scratch, TapeAudio},
+    call::{
+        output::{Output, TapeId},
+        settings::Settings,
+    },
+    packet::{
+        Frame,
+        decoder::{Decoder, Limits},
+    },
+    tap::Tap,
+};
+use std::{collections::HashMap, path::Path};
+
+/// How far a packet goes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+pub enum Stage {
+    /// Read from the file.
+    Read,
+    /// Found to be UDP.
+    Decode,
+    /// Routed to its call and placed in its block.
+    Place,
+    /// Decoded into the samples of its tape.
+    Audio,
+}
+
+/// All of them, each with those before it.
+pub const STAGES: [Stage; 4] = [Stage::Read, Stage::Decode, Stage::Place, Stage::Audio];
+
+/// Where samples are only counted.
+#[derive(Debug, Default)]
+pub struct Count(
+    /// Frames.
+    pub u64,
+);
+
+impl PcmSink for Count {
+    fn write(&mut self, _at: u64, frames: &[Pcm]) {
+        self.0 += frames.len() as u64;
+    }
+
+    fn patch(&mut self, _at: u64, _channel: usize, samples: &[i16]) {
+        self.0 += samples.len() as u64;
+    }
+}
+
+/// A recorder whose tapes nobody keeps.
+pub struct Way {
+    tap: Tap,
+    tapes: HashMap<TapeId, TapeAudio>,
+    scratch: Scratch,
+    audio: bool,
+    /// Frames of tapes so far.
+    pub frames: Count,
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Way").finish_non_exhaustive()
+    }
+}
+
+impl Way {
+    /// One that decodes audio, or throws it away as it came.
+    #[must_use]
+    pub fn new(audio: bool) -> Self {
+        let settings = Settings { max_calls: 20_000, ..Settings::default() };
+        Self {
+            tap: Tap::new(settings, Limits::default(), 1),
+            tapes: HashMap::new(),
+            scratch: Scratch::default(),
+            audio,
+            frames: Count::default(),
+        }
+    }
+
+    /// This frame comes soon.
+    pub fn foresee(&mut self, frame: &Frame<'_>) {
+        self.tap.foresee(frame);
+    }
+
+    /// Takes in a frame and does what it leads to.
+    pub fn handle(&mut self, frame: &Frame<'_>) {
+        self.tap.handle_frame(frame);
+        while let Some(output) = self.tap.poll_output() {
+            match output {
+                Output::Opened(opening) if self.audio => {
+                    self.tapes.insert(opening.tape, TapeAudio::new(opening.rate));
+                }
+                Output::Audio(block) => {
+                    if let Some(tape) = self.tapes.get_mut(&block.tape) {
+                        let (scratch, sink) = (&mut self.scratch, &mut self.frames);
+                        tape.handle_block(&block.news, &block.bytes, block.until, scratch, sink);
+                    }
+                    self.tap.recycle(block.bytes);
+                }
+                Output::Closed(closing) => {
+                    self.tapes.remove(&closing.tape);
+                }
+                Output::Opened(_)
+                | Output::Told(_)
+                | Output::Tagged(_)
+                | Output::Packets(_)
+                | Output::Noticed(_)
+                | Output::Over(_) => {}
+            }
+        }
+    }
+}
+
+/// Sends a capture so far; tells of how many frames, and something that depends on all of them.
+///
+/// # Errors
+/// The capture cannot be read.
+pub fn walk(capture: &Path, stage: Stage) -> Result<(u64, u64), String> {
+    let mut set = CaptureSet::expand(&[capture]).map_err(|error| error.to_string())?;
+    let decoder = Decoder::new(Limits::default());
+    let mut path = (stage >= Stage::Place).then(|| Way::new(stage == Stage::Audio));
+    let (mut frames, mut sum) = (0, 0_u64);
+    while set.advance().map_err(|error| error.to_string())? {
+        let frame = set.frame();
+        frames += 1;
+        match (&mut path, stage) {
+            (Some(path), _) => {
+                path.handle(&frame);
+                while let Some(frame) = set.look_ahead() {
+                    path.foresee(&frame);
+                }
+            }
+            (None, Stage::Read) => sum = sum.wrapping_add(frame.at.0),
+            (None, _) => {
+                let udp = decoder.fast_udp(&frame);
+                sum = sum.wrapping_add(udp.map_or(0, |udp| u64::from(udp.key.destination_port())));
+            }
+        }
+    }
+    Ok((frames, sum.wrapping_add(path.map_or(0, |path| path.frames.0))))
+}
