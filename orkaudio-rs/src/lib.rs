@@ -7,6 +7,7 @@ pub mod capture;
 pub mod cli;
 pub mod codecs;
 pub mod config;
+pub mod confine;
 pub mod convert;
 pub mod engine;
 pub mod explain;

@@ -39,9 +39,14 @@ impl Recorder {
         below(&self.tapes)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.0.id()
+    }
+
     /// Memory it occupies, in KiB.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.running.0.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }

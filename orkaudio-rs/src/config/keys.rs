@@ -282,6 +282,12 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
         })
     };
 
+    "security.user" => security.user = |value| match value.text() {
+        Some("") => Ok(String::new()),
+        text => text.and_then(word).ok_or_else(|| wrong("the name of a user, or \"\" for none")),
+    };
+    "security.confine" => security.confine = truth;
+
     "codecs.gpl" => gpl = truth;
 
     "log.level" => log_level = level;

@@ -36,6 +36,8 @@ pub struct Config {
     pub tracker: Tracker,
     /// `[doors]`.
     pub doors: Doors,
+    /// `[security]`.
+    pub security: Security,
     /// `[codecs] gpl`: use libraries that their builder put under the GPL.
     pub gpl: bool,
     /// `[log] level`.
@@ -65,6 +67,15 @@ pub struct Capture {
     pub key_log: Option<PathBuf>,
     /// TCP ports of servers whose TLS is signalling.
     pub tls_ports: Vec<u16>,
+}
+
+/// `[security]`: what the recorder gives up before the first packet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Security {
+    /// Whom root becomes when the interfaces are open; empty for nobody.
+    pub user: String,
+    /// Write below the recorder's own folders only, and refuse system calls that no recorder makes.
+    pub confine: bool,
 }
 
 /// `[tapes]`: what is written, and where.
@@ -209,6 +220,7 @@ impl Default for Config {
                 client_rights: Rights::ALL,
                 origins: Vec::new(),
             },
+            security: Security { user: String::new(), confine: true },
             gpl: true,
             log_level: "info".to_owned(),
         }

@@ -89,6 +89,9 @@ fn every_key_sets_its_own_field() {
         hep_key = "k"
         key_log = "/run/keys"
         tls_ports = [5061, 5071]
+        [security]
+        user = "orkaudio"
+        confine = false
         [codecs]
         gpl = false
         [calls]
@@ -317,6 +320,7 @@ fn every_key_sets_its_own_field() {
             client_rights: Rights::parse("read").unwrap(),
             origins: texts(&["https://wall.example"]),
         },
+        security: Security { user: "orkaudio".to_owned(), confine: false },
         gpl: false,
         log_level: "warn,orkaudio::tape=debug".to_owned(),
     };
@@ -440,7 +444,7 @@ command = "localhost:59140"
         "23: doors.command = \"localhost:59140\" is not valid; give an IP address and a port,",
         "5: there is no setting `calls.max_cals`; did you mean calls.max_calls?",
         "9: there is no section [party]; the sections are capture, calls, parties, filters, tapes, \
-         output, tracker, doors, codecs, log",
+         output, tracker, doors, security, codecs, log",
     ];
     for want in want {
         let want = format!("orkaudio.toml:{want}");

@@ -47,10 +47,18 @@ impl User {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
+        Self::find(name).map(Some)
+    }
+
+    /// Somebody else than root, by name.
+    ///
+    /// # Errors
+    /// When there is no such user, or it is root too.
+    pub fn find(name: &str) -> Result<Self, String> {
         let users = fs::read_to_string("/etc/passwd")
             .map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
         let user = users.lines().find_map(|line| read_user(line, name));
-        user.filter(|user| user.uid != 0).map(Some).ok_or_else(|| {
+        user.filter(|user| user.uid != 0).ok_or_else(|| {
             format!("give a user of /etc/passwd other than root; \"{name}\" is none")
         })
     }

@@ -19,6 +19,7 @@ mod spill;
 #[cfg(test)]
 mod tests;
 
+pub use command::User;
 pub use job::{FOLDER, clean};
 pub use plan::{Channels, Output, Plan, Step};
 pub use pool::{Pool, Progress, Shop, Work};

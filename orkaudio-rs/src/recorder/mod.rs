@@ -13,6 +13,7 @@ use crate::{
     audit::Audit,
     bin::Bin,
     config::Config,
+    confine::{self, ConfineError},
     engine::{Engine, EngineSettings},
     gate::{Gate, GateError},
     http::{DoorError, Doors, DoorsConfig, EventHub},
@@ -92,6 +93,9 @@ pub enum RunError {
     /// Who may come through the doors.
     #[error(transparent)]
     Gate(#[from] GateError),
+    /// What was to be given up.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The interfaces.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
@@ -124,21 +128,31 @@ pub struct Services {
     _lock: File,
 }
 
+/// Makes the folders that are written to.
+fn folders(config: &Config) -> Result<(), RunError> {
+    for (path, key) in [
+        (&config.tapes.folder, "tapes.folder"),
+        (&config.tracker.state_folder, "tracker.state_folder"),
+        (&config.output.copy_folder, "output.copy_folder"),
+    ] {
+        if !path.as_os_str().is_empty() {
+            fs::create_dir_all(path).map_err(|error| RunError::Folder {
+                path: path.clone(),
+                key,
+                error,
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts what must be there before the first packet, and saves what a killed process left behind.
 ///
 /// # Errors
 /// A sentence for the operator.
 pub fn prepare(config: &Config) -> Result<Services, RunError> {
-    let folder = |path: &Path, key| {
-        fs::create_dir_all(path).map_err(|error| RunError::Folder {
-            path: path.to_owned(),
-            key,
-            error,
-        })
-    };
     let gate = Arc::new(Gate::open(&config.doors)?);
-    folder(&config.tapes.folder, "tapes.folder")?;
-    folder(&config.tracker.state_folder, "tracker.state_folder")?;
+    folders(config)?;
     let lock = lock(&config.tracker.state_folder)?;
     let calls = u64::try_from(config.calls.max_calls).unwrap_or(u64::MAX);
     match setup::raise_file_limit(calls) {
@@ -380,7 +394,7 @@ pub fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Records from the configured interfaces until `stop` is set.
+/// Records from the configured interfaces until `stop` is set. Confines the whole process; see [`confine`].
 ///
 /// # Errors
 /// When the recorder cannot start, or waiting for packets fails.
@@ -405,6 +419,10 @@ pub fn run(
     };
     // Interfaces first: a wrong name must not leave a lock, a database, or an open door behind.
     let mut live = Live::open(&settings)?;
+    confine::become_user(&config.security.user)?;
+    folders(config)?;
+    let confined = confine::all(config)?;
+    tracing::info!(user = rustix::process::geteuid().as_raw(), confined);
     let mut services = prepare(config)?;
     let mut engine = services.engine(config)?;
     let key_log = config.capture.key_log.clone().map(Follower::start).transpose();
