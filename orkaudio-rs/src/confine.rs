@@ -48,9 +48,10 @@ fn refused(what: &'static str) -> impl FnOnce(String) -> ConfineError {
 /// See [`ConfineError`].
 pub fn all(config: &Config) -> Result<String, ConfineError> {
     // What is in memory are conversations.
+    let dumps = getrlimit(Resource::Core).current != Some(0);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if getrlimit(Resource::Core).current != Some(0)
-        && let Err(error) = setrlimit(Resource::Core, none)
+    if let Err(error) = setrlimit(Resource::Core, none)
+        && dumps
     {
         tracing::warn!(%error, "cannot forbid core dumps, which would hold conversations");
     }
