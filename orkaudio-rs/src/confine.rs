@@ -89,10 +89,11 @@ pub fn become_user(name: &str) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Where the recorder writes.
+/// Where the recorder writes. `SQLite` wants somewhere to put what a large statement may have to undo.
 fn places(config: &Config) -> Vec<PathBuf> {
     let audit = config.tracker.state_folder.join(&config.doors.audit_file);
     let mut places = vec![config.tapes.folder.clone(), config.tracker.state_folder.clone()];
+    places.extend([std::env::temp_dir(), PathBuf::from("/var/tmp")]);
     places.extend(audit.parent().map(Path::to_owned));
     let copies = &config.output.copy_folder;
     if !copies.as_os_str().is_empty() {
