@@ -63,9 +63,7 @@ impl Pcap {
         window.pass(self.record_header + length);
         Ok(Some(self.record([secs, ticks, wire_len], captured, start)))
     }
-}
 
-impl Pcap {
     /// The next record if it lies in the window as a whole. Written field by field: read back as one piece, it
     /// would wait behind every store before it.
     #[inline(always)]
