@@ -1,6 +1,9 @@
 //! The way of a packet, stage by stage, without files and threads: for measuring, not for recording.
 
-use orkaudio::capture::set::CaptureSet;
+use orkaudio::{
+    capture::set::CaptureSet,
+    tape::{file::TapeFile, wav::Layout},
+};
 use orkbase::{
     audio::tape::{Frame as Pcm, PcmSink, Scratch, TapeAudio},
     call::{
@@ -14,6 +17,7 @@ use orkbase::{
     tap::Tap,
 };
 use std::{collections::HashMap, path::Path};
+use tempfile::TempDir;
 
 /// How far a packet goes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
@@ -26,10 +30,13 @@ pub enum Stage {
     Place,
     /// Decoded into the samples of its tape.
     Audio,
+    /// Written to files in the folder for temporary ones.
+    Write,
 }
 
 /// All of them, each with those before it.
-pub const STAGES: [Stage; 4] = [Stage::Read, Stage::Decode, Stage::Place, Stage::Audio];
+pub const STAGES: [Stage; 5] =
+    [Stage::Read, Stage::Decode, Stage::Place, Stage::Audio, Stage::Write];
 
 /// Where samples are only counted.
 #[derive(Debug, Default)]
@@ -48,10 +55,33 @@ impl PcmSink for Count {
     }
 }
 
+/// Where the samples of a tape go: they are counted, and written if there is a file.
+struct Sink<'a> {
+    count: &'a mut Count,
+    file: Option<&'a mut TapeFile>,
+}
+
+impl PcmSink for Sink<'_> {
+    fn write(&mut self, at: u64, frames: &[Pcm]) {
+        self.count.write(at, frames);
+        if let Some(file) = &mut self.file {
+            file.write(at, frames);
+        }
+    }
+
+    fn patch(&mut self, at: u64, channel: usize, samples: &[i16]) {
+        self.count.patch(at, channel, samples);
+        if let Some(file) = &mut self.file {
+            file.patch(at, channel, samples);
+        }
+    }
+}
+
 /// A recorder whose tapes nobody keeps.
 pub struct Way {
     tap: Tap,
-    tapes: HashMap<TapeId, TapeAudio>,
+    tapes: HashMap<TapeId, (TapeAudio, Option<TapeFile>)>,
+    folder: Option<TempDir>,
     scratch: Scratch,
     audio: bool,
     /// Frames of tapes so far.
@@ -68,14 +98,26 @@ impl Way {
     /// One that decodes audio, or throws it away as it came.
     #[must_use]
     pub fn new(audio: bool) -> Self {
-        let settings = Settings { max_calls: 20_000, ..Settings::default() };
+        Self::with(audio, Settings { max_calls: 20_000, ..Settings::default() })
+    }
+
+    /// The same with settings of its own.
+    #[must_use]
+    pub fn with(audio: bool, settings: Settings) -> Self {
         Self {
             tap: Tap::new(settings, Limits::default(), 1),
             tapes: HashMap::new(),
+            folder: None,
             scratch: Scratch::default(),
             audio,
             frames: Count::default(),
         }
+    }
+
+    /// Media flows bound to calls.
+    #[must_use]
+    pub fn flows(&self) -> usize {
+        self.tap.held().flows
     }
 
     /// This frame comes soon.
@@ -89,11 +131,17 @@ impl Way {
         while let Some(output) = self.tap.poll_output() {
             match output {
                 Output::Opened(opening) if self.audio => {
-                    self.tapes.insert(opening.tape, TapeAudio::new(opening.rate));
+                    let layout = Layout { rate: opening.rate, channels: 2 };
+                    let file = self.folder.as_ref().and_then(|folder| {
+                        let path = folder.path().join(opening.orkuid.to_string());
+                        TapeFile::create(&path, layout, &[], 0o600).ok()
+                    });
+                    self.tapes.insert(opening.tape, (TapeAudio::new(opening.rate), file));
                 }
                 Output::Audio(block) => {
-                    if let Some(tape) = self.tapes.get_mut(&block.tape) {
-                        let (scratch, sink) = (&mut self.scratch, &mut self.frames);
+                    if let Some((tape, file)) = self.tapes.get_mut(&block.tape) {
+                        let scratch = &mut self.scratch;
+                        let sink = &mut Sink { count: &mut self.frames, file: file.as_mut() };
                         tape.handle_block(&block.news, &block.bytes, block.until, scratch, sink);
                     }
                     self.tap.recycle(block.bytes);
@@ -119,7 +167,10 @@ impl Way {
 pub fn walk(capture: &Path, stage: Stage) -> Result<(u64, u64), String> {
     let mut set = CaptureSet::expand(&[capture]).map_err(|error| error.to_string())?;
     let decoder = Decoder::new(Limits::default());
-    let mut path = (stage >= Stage::Place).then(|| Way::new(stage == Stage::Audio));
+    let mut path = (stage >= Stage::Place).then(|| Way::new(stage >= Stage::Audio));
+    if let Some(path) = path.as_mut().filter(|_| stage == Stage::Write) {
+        path.folder = Some(tempfile::tempdir().map_err(|error| error.to_string())?);
+    }
     let (mut frames, mut sum) = (0, 0_u64);
     while set.advance().map_err(|error| error.to_string())? {
         let frame = set.frame();

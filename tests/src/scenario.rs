@@ -395,6 +395,7 @@ impl Stage {
             ptime: said.ptime,
             direction: said.direction.as_deref().unwrap_or("sendrecv"),
             version: live.version,
+            crypto: None,
         };
         let sdp = carries.then(|| offer.text());
         let message = Message {

@@ -97,7 +97,7 @@ impl Dialog {
 }
 
 /// A session description for one G.711 stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Offer<'a> {
     /// Where the sender wants to receive RTP.
     pub media: SocketAddr,
@@ -109,6 +109,8 @@ pub struct Offer<'a> {
     pub direction: &'a str,
     /// Grows with every new description.
     pub version: u32,
+    /// The line that tells the key of encrypted media.
+    pub crypto: Option<String>,
 }
 
 impl Offer<'_> {
@@ -119,9 +121,10 @@ impl Offer<'_> {
         let ip = self.media.ip();
         let mut out = format!(
             "v=0\r\no=- 1 {} IN {family} {ip}\r\ns=call\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-             m=audio {} RTP/AVP",
+             m=audio {} RTP/{}",
             self.version,
             self.media.port(),
+            if self.crypto.is_some() { "SAVP" } else { "AVP" },
         );
         for codec in self.codecs {
             out.push_str(&format!(" {}", codec.payload_type()));
@@ -135,6 +138,7 @@ impl Offer<'_> {
             "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:{}\r\na={}\r\n",
             self.ptime, self.direction
         ));
+        out.push_str(self.crypto.as_deref().unwrap_or_default());
         out
     }
 }

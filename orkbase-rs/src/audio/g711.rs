@@ -1,7 +1,10 @@
-//! G.711 by table (ITU-T G.711; the tables come from `audio-codec-algorithms`), and by arithmetic where eight
-//! samples at a time can be shifted each by its own distance (AVX2): half the work, and no table in the cache.
-#![expect(unsafe_code, reason = "a function for a processor that was asked; see the one block")]
+//! G.711 by table (ITU-T G.711; the tables come from `audio-codec-algorithms`), and by arithmetic where sixteen
+//! samples at a time can each be multiplied by what its segment says (AVX2): a quarter of the work, and no
+//! table in the cache.
+#![expect(unsafe_code, reason = "functions for a processor that was asked; see the blocks")]
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m256i;
 use std::sync::LazyLock;
 
 /// Which of the two laws.
@@ -78,23 +81,111 @@ fn decode_narrow(law: Law, payload: &[u8], frames: &mut [[i16; 2]], channel: usi
     }
 }
 
-/// Frames as the words they are in memory, the left channel in the low half.
+/// Frames as the words they are in memory, the left channel in the low half; sixteen at a time, what is left one
+/// by one.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn decode_wide(law: Law, payload: &[u8], words: &mut [u32], channel: usize) {
     match (law, channel) {
-        (Law::Mu, 0) => decode_words::<0>(payload, words, expand_mu),
-        (Law::Mu, _) => decode_words::<16>(payload, words, expand_mu),
-        (Law::A, 0) => decode_words::<0>(payload, words, expand_a),
-        (Law::A, _) => decode_words::<16>(payload, words, expand_a),
+        (Law::Mu, 0) => decode_words::<0>(payload, words, wide::expand_mu, expand_mu),
+        (Law::Mu, _) => decode_words::<16>(payload, words, wide::expand_mu, expand_mu),
+        (Law::A, 0) => decode_words::<0>(payload, words, wide::expand_a, expand_a),
+        (Law::A, _) => decode_words::<16>(payload, words, wide::expand_a, expand_a),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn decode_words<const SHIFT: u32>(payload: &[u8], words: &mut [u32], expand: impl Fn(u32) -> u32) {
-    for (word, code) in words.iter_mut().zip(payload) {
-        *word = *word & !(0xffff << SHIFT) | (expand(u32::from(*code)) & 0xffff) << SHIFT;
+#[inline]
+#[target_feature(enable = "avx2")]
+fn decode_words<const SHIFT: u32>(
+    payload: &[u8],
+    words: &mut [u32],
+    expand: unsafe fn([u8; 16]) -> __m256i,
+    expand_one: fn(u32) -> u32,
+) {
+    let (codes, odd) = payload.as_chunks::<16>();
+    let (whole, _) = words.as_chunks_mut::<16>();
+    for (words, codes) in whole.iter_mut().zip(codes) {
+        // SAFETY: it wants AVX2, which this function was compiled for.
+        let samples = unsafe { expand(*codes) };
+        *words = wide::place::<SHIFT>(samples, *words);
+    }
+    let done = whole.len().min(codes.len()) * 16;
+    let rest = if done == codes.len() * 16 { odd } else { payload.get(done..).unwrap_or_default() };
+    for (word, code) in words.get_mut(done..).unwrap_or_default().iter_mut().zip(rest) {
+        *word = *word & !(0xffff << SHIFT) | (expand_one(u32::from(*code)) & 0xffff) << SHIFT;
+    }
+}
+
+/// Sixteen samples in one register.
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use std::arch::x86_64::*;
+
+    /// The codes in lanes of 16 bits, some of their bits inverted.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn lanes(codes: [u8; 16], inverted: i16) -> __m256i {
+        let codes = _mm256_cvtepu8_epi16(bytemuck::must_cast(codes));
+        _mm256_xor_si256(codes, _mm256_set1_epi16(inverted))
+    }
+
+    /// Of eight bytes that one which the segment of each lane names: what it multiplies by.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn by_segment(codes: __m256i, factors: i64) -> __m256i {
+        let segment = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), _mm256_set1_epi16(7));
+        // The high byte of a lane asks for none.
+        let index = _mm256_or_si256(segment, _mm256_set1_epi16(i16::MIN));
+        _mm256_shuffle_epi8(_mm256_set1_epi64x(factors), index)
+    }
+
+    /// Negative where bit 7 of the code is set.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn signed(size: __m256i, codes: __m256i) -> __m256i {
+        let mask = _mm256_srai_epi16::<15>(_mm256_slli_epi16::<8>(codes));
+        _mm256_sub_epi16(_mm256_xor_si256(size, mask), mask)
+    }
+
+    /// As the function of this name for one code.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn expand_mu(codes: [u8; 16]) -> __m256i {
+        let codes = lanes(codes, 0xff);
+        let bias = _mm256_set1_epi16(0x84);
+        let low = _mm256_slli_epi16::<3>(_mm256_and_si256(codes, _mm256_set1_epi16(0x0f)));
+        let factor = by_segment(codes, i64::from_le_bytes([1, 2, 4, 8, 16, 32, 64, 128]));
+        let size = _mm256_mullo_epi16(_mm256_or_si256(low, bias), factor);
+        signed(_mm256_sub_epi16(size, bias), codes)
+    }
+
+    /// As the function of this name for one code.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn expand_a(codes: [u8; 16]) -> __m256i {
+        let codes = lanes(codes, 0xd5);
+        let low = _mm256_slli_epi16::<4>(_mm256_and_si256(codes, _mm256_set1_epi16(0x0f)));
+        let factor = by_segment(codes, i64::from_le_bytes([1, 1, 2, 4, 8, 16, 32, 64]));
+        // The one before the four bits; the lowest segment has none.
+        let one = by_segment(codes, i64::from_le_bytes([0, 1, 1, 1, 1, 1, 1, 1]));
+        let high = _mm256_or_si256(_mm256_slli_epi16::<8>(one), _mm256_set1_epi16(8));
+        signed(_mm256_mullo_epi16(_mm256_or_si256(low, high), factor), codes)
+    }
+
+    /// Puts sixteen samples into one half of sixteen words.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn place<const SHIFT: u32>(samples: __m256i, words: [u32; 16]) -> [u32; 16] {
+        let [first, second]: [__m256i; 2] = bytemuck::must_cast(words);
+        let low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(samples));
+        let high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256::<1>(samples));
+        bytemuck::must_cast(if SHIFT == 0 {
+            [_mm256_blend_epi16::<0x55>(first, low), _mm256_blend_epi16::<0x55>(second, high)]
+        } else {
+            let (low, high) = (_mm256_slli_epi32::<16>(low), _mm256_slli_epi32::<16>(high));
+            [_mm256_blend_epi16::<0xaa>(first, low), _mm256_blend_epi16::<0xaa>(second, high)]
+        })
     }
 }
 

@@ -25,6 +25,7 @@ impl Switchboard {
         self.candidates.clear();
         self.now = now;
         self.next_sweep = now;
+        self.looks.fill(now);
         self.counters.clock_set_back += 1;
     }
 }

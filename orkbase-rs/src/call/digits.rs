@@ -156,6 +156,7 @@ impl Switchboard {
 
     /// `tick`: when, on the call's timeline, where that is known better than by the packet's arrival.
     fn press(&mut self, slot: CallSlot, press: Press, tick: Option<i64>) {
+        self.look_at(slot);
         let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return };
         if !call.presses.is_new(press) {
             return;

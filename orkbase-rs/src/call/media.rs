@@ -8,6 +8,7 @@ use super::{
     index::{CallSlot, EndpointOwner, FlowId, FlowOwner},
     meaning::{introduce, learn},
     party::Role,
+    recording::Fit,
     session::{Call, MAX_FLOWS, MAX_STREAMS, Wanted},
     stream::{Meaning, Stream},
     switchboard::Switchboard,
@@ -486,8 +487,10 @@ impl Switchboard {
             payload: rtp.payload,
         };
         stream.anew = false;
-        if !recording.append(&record, now) {
-            self.append_to_next(owner.call, &record, now);
+        match recording.append(&record, now) {
+            Fit::Fits => {}
+            Fit::First => self.look_at(owner.call),
+            Fit::Full => self.append_to_next(owner.call, &record, now),
         }
     }
 
@@ -496,8 +499,9 @@ impl Switchboard {
     fn append_to_next(&mut self, slot: CallSlot, record: &Record<'_>, now: i64) {
         self.hand_over(slot);
         if let Some(recording) = self.call_mut(slot).and_then(|call| call.recording.as_mut()) {
-            recording.append(record, now);
+            let _fit = recording.append(record, now);
         }
+        self.look_at(slot);
     }
 
     /// A packet that is not audio: the order advances, nothing is heard.
@@ -525,8 +529,10 @@ impl Switchboard {
             payload: &[],
         };
         stream.anew = false;
-        if !recording.append(&record, now) {
-            self.append_to_next(owner.call, &record, now);
+        match recording.append(&record, now) {
+            Fit::Fits => {}
+            Fit::First => self.look_at(owner.call),
+            Fit::Full => self.append_to_next(owner.call, &record, now),
         }
     }
 
@@ -535,6 +541,7 @@ impl Switchboard {
     #[cold]
     pub(super) fn prepare(&mut self, at: Timestamp, owner: FlowOwner, rtp: &RtpPacket<'_>) -> bool {
         let slot = owner.call;
+        self.look_at(slot);
         let Some(Some(call)) = self.calls.get_mut(slot as usize) else { return false };
         let index = usize::from(owner.stream);
         if let Progress::Ended { at: over } = call.dialog.progress

@@ -34,3 +34,4 @@ pub mod stream;
 pub mod switchboard;
 pub mod tails;
 mod taping;
+mod verdict;

@@ -80,18 +80,33 @@ pub struct Recording {
     pub handed_over: bool,
 }
 
+/// Whether a block had room for a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Fit {
+    /// It is in the block.
+    Fits,
+    /// It is the first in the block.
+    First,
+    /// It is not: the block is to be handed over first.
+    Full,
+}
+
 impl Recording {
-    /// Appends a record that came at `now` (ticks of the call); false when the block has no room for
-    /// it. An empty block takes any record.
+    /// Appends a record that came at `now` (ticks of the call), if the block has room for it. An empty
+    /// block takes any record.
     #[inline]
-    pub fn append(&mut self, record: &Record<'_>, now: i64) -> bool {
-        if self.bytes.is_empty() {
+    pub fn append(&mut self, record: &Record<'_>, now: i64) -> Fit {
+        let fit = if self.bytes.is_empty() {
             self.block_since = now;
+            Fit::First
         } else if self.bytes.len() + RECORD_HEADER + record.payload.len() > BLOCK_BYTES {
-            return false;
-        }
+            return Fit::Full;
+        } else {
+            Fit::Fits
+        };
         block::append(&mut self.bytes, record);
-        true
+        fit
     }
 
     /// Keeps nothing from now on.

@@ -10,7 +10,7 @@ use super::{
     filter::Ignored,
     index::{CallSlot, Endpoints, Flows},
     links::Links,
-    output::{EndReason, MarkKind, Output, TapeId},
+    output::{EndReason, Output, TapeId},
     prompt::Prompt,
     session::{Call, Wanted},
     settings::Settings,
@@ -22,7 +22,6 @@ use crate::{
         codec::{BuiltIn, DecoderSource},
     },
     ids::TrackingIds,
-    rtp::timeline::{millis_from_ticks, ticks_from_nanos},
     time::Timestamp,
 };
 use foldhash::fast::RandomState;
@@ -31,10 +30,6 @@ use std::{
     sync::Arc,
 };
 
-/// Calls are looked over this often, in milliseconds of packet time.
-const SWEEP_MS: u64 = 100;
-/// A call that failed, or ended, is remembered this long: its last packets must not look like news.
-const LINGER_MS: u64 = 5_000;
 /// Empty blocks kept for reuse.
 const POOL: usize = 4_096;
 
@@ -128,6 +123,8 @@ pub struct Switchboard {
     pub(super) pool: Vec<Vec<u8>>,
     pub(super) now: Timestamp,
     pub(super) next_sweep: Timestamp,
+    /// When time can have made something of each call, in order of slots.
+    pub(super) looks: Vec<Timestamp>,
     pub(super) counters: Counters,
     pub(super) live: usize,
     pub(super) links: Links,
@@ -172,6 +169,7 @@ impl Switchboard {
             pool: Vec::new(),
             now: Timestamp::default(),
             next_sweep: Timestamp::default(),
+            looks: Vec::new(),
             counters: Counters::default(),
             live: 0,
             links: Links::default(),
@@ -256,10 +254,12 @@ impl Switchboard {
             if let Some(place) = self.calls.get_mut(slot as usize) {
                 *place = Some(call);
             }
+            self.look_at(slot);
             return Some(slot);
         }
         let slot = CallSlot::try_from(self.calls.len()).ok()?;
         self.calls.push(Some(call));
+        self.looks.push(Timestamp::default());
         Some(slot)
     }
 
@@ -292,30 +292,6 @@ impl Switchboard {
         }
         if self.now >= self.next_sweep {
             self.sweep();
-        }
-    }
-
-    fn sweep(&mut self) {
-        let now = self.now;
-        self.next_sweep = now.plus_millis(SWEEP_MS);
-        for index in 0..self.calls.len() {
-            let Ok(slot) = CallSlot::try_from(index) else { return };
-            let Some(call) = self.call(slot) else { continue };
-            match verdict(call, now, &self.settings) {
-                Verdict::GoOn => {}
-                Verdict::HandOver => self.hand_over(slot),
-                Verdict::Resume => {
-                    self.counters.pauses_over += 1;
-                    self.resume(slot, now, MarkKind::PauseOver);
-                }
-                Verdict::CloseTape(why) => {
-                    self.close_recording(slot, why);
-                    if why == EndReason::TooLong {
-                        self.ignore(slot, Ignored::TooLong);
-                    }
-                }
-                Verdict::EndCall(why) => self.end_call(slot, why),
-            }
         }
     }
 
@@ -362,81 +338,4 @@ impl Switchboard {
     pub(super) fn call_mut(&mut self, slot: CallSlot) -> Option<&mut Call> {
         self.calls.get_mut(slot as usize)?.as_mut()
     }
-}
-
-enum Verdict {
-    GoOn,
-    HandOver,
-    Resume,
-    CloseTape(EndReason),
-    EndCall(EndReason),
-}
-
-/// What time has made of a call.
-fn verdict(call: &Call, now: Timestamp, settings: &Settings) -> Verdict {
-    let silent_ms = now.millis_since(call.last_media);
-    let unsaid_ms = now.millis_since(call.dialog.last_signal);
-    let over = |since| now.millis_since(since) >= settings.pause_limit_ms;
-    if settings.pause_limit_ms > 0 && call.paused.is_some_and(over) {
-        return Verdict::Resume;
-    }
-    match (call.dialog.progress, &call.recording) {
-        (Progress::Ended { at }, Some(_)) if now.millis_since(at) >= settings.bye_grace_ms => {
-            return Verdict::CloseTape(EndReason::HungUp);
-        }
-        (Progress::Failing { since, .. }, Some(_)) if now.millis_since(since) >= LINGER_MS => {
-            return Verdict::CloseTape(EndReason::HungUp);
-        }
-        (Progress::Ended { at: over } | Progress::Failing { since: over, .. }, None)
-            if now.millis_since(over) >= LINGER_MS =>
-        {
-            return Verdict::EndCall(EndReason::HungUp);
-        }
-        (_, Some(recording)) => {
-            let long_ms = now.millis_since(recording.start);
-            let longest = settings.filters.max_duration_ms;
-            if longest > 0 && long_ms >= longest {
-                return Verdict::CloseTape(EndReason::TooLong);
-            }
-            if settings.segment_ms > 0 && long_ms >= settings.segment_ms {
-                return Verdict::CloseTape(EndReason::Segment);
-            }
-            let limit = if call.dialog.held_by.is_some() {
-                settings.hold_timeout_ms
-            } else {
-                settings.rtp_timeout_ms
-            };
-            if silent_ms >= limit {
-                return if call.dialog.is_signalled() {
-                    Verdict::CloseTape(EndReason::Silent)
-                } else {
-                    Verdict::EndCall(EndReason::Silent)
-                };
-            }
-            let gathered = call.epoch.map_or(0, |epoch| {
-                ticks_from_nanos(now.nanos_since(epoch)) - recording.block_since
-            });
-            let due = millis_from_ticks(gathered) >= settings.block_ms;
-            if due && !(recording.bytes.is_empty() && recording.news.is_empty()) {
-                return Verdict::HandOver;
-            }
-        }
-        (Progress::Offered, None) if unsaid_ms >= settings.setup_timeout_ms => {
-            return Verdict::EndCall(EndReason::Silent);
-        }
-        (Progress::Answered { .. }, None)
-            if unsaid_ms >= settings.dialog_timeout_ms
-                && silent_ms >= settings.dialog_timeout_ms =>
-        {
-            return Verdict::EndCall(EndReason::Silent);
-        }
-        (
-            Progress::Offered
-            | Progress::Answered { .. }
-            | Progress::Ended { .. }
-            | Progress::Failing { .. },
-            None,
-        ) => {}
-    }
-    Verdict::GoOn
 }

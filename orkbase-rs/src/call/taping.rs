@@ -32,6 +32,7 @@ use std::collections::BTreeMap;
 impl Switchboard {
     /// Begins a tape; the stream `role` sent the packet that begins it at `tick`.
     pub(super) fn open_recording(&mut self, slot: CallSlot, at: Timestamp, tick: i64) {
+        self.look_at(slot);
         let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let people = &call.dialog.people;
         let parties = if call.dialog.is_signalled() {

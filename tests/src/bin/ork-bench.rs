@@ -29,6 +29,9 @@ struct Arguments {
     /// Measured replays of each capture; the table has the median.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// More words for `ork-gen calls`, as `--gen=--srtp`; repeat for each.
+    #[arg(long = "gen", value_name = "WORD", allow_hyphen_values = true)]
+    gen_words: Vec<String>,
     /// Captures and recordings go into a folder of this one's.
     #[arg(long)]
     dir: PathBuf,
@@ -143,18 +146,19 @@ impl<'a> Bench<'a> {
     /// How long the calls of a row last.
     fn seconds(&self, calls: u32) -> u32 {
         let most = self.arguments.packets / calls.saturating_mul(100).max(1);
-        self.arguments.seconds.min(most.max(3))
+        self.arguments.seconds.min(most.max(1))
     }
 
     fn print(&self, rows: &[String], memory: &[(i64, i64)]) {
         let name = self.arguments.against.as_deref().unwrap_or("orkaudio replay");
-        println!("`{name}`, median of {}", self.arguments.rounds);
+        let words = self.arguments.gen_words.join(" ");
+        println!("`{name}`, median of {}; calls {words}", self.arguments.rounds);
         println!("commit {}, {}\n", commit(), processor());
         println!(
-            "| calls | s | RTP packets | CPU us/packet | floor us/packet | CPU/floor | wall s | \
+            "| calls | s | RTP packets | CPU us/call | CPU us/packet | floor us/packet | CPU/floor | wall s | \
              peak RSS MB | written MB | tapes | frames wrong |"
         );
-        println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+        println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         for row in rows {
             println!("{row}");
         }
@@ -179,13 +183,15 @@ impl<'a> Bench<'a> {
 
     fn capture(&self, calls: u32) -> Result<(PathBuf, PathBuf), String> {
         let seconds = self.seconds(calls);
-        let capture = self.captures.join(format!("c{calls}x{seconds}.pcap"));
+        let words = self.arguments.gen_words.concat();
+        let capture = self.captures.join(format!("c{calls}x{seconds}{words}.pcap"));
         let truth = capture.with_extension("json");
         // The truth is written last: where it is, the capture is whole.
         if !truth.exists() {
             let mut command = self.tool("ork-gen");
             command.args(["calls", "--calls", &calls.to_string()]);
             command.args(["--seconds", &seconds.to_string()]);
+            command.args(&self.arguments.gen_words);
             command.arg("--out").arg(&capture).arg("--truth").arg(&truth);
             let done = command.status().map_err(|e| format!("ork-gen: {e}"))?;
             if !done.success() {
@@ -262,7 +268,8 @@ fn row(calls: u32, seconds: u32, packets: u64, rounds: &[Round]) -> (String, boo
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
     let rss = rounds.iter().map(|round| round.cost.max_rss_kb).max().unwrap_or(0) / 1024;
     let row = format!(
-        "| {calls} | {seconds} | {packets} | {cpu:.3} | {floor:.3} | {:.1} | {:.2} | {rss} | {} | {}/{calls} | {} |",
+        "| {calls} | {seconds} | {packets} | {:.0} | {cpu:.3} | {floor:.3} | {:.1} | {:.2} | {rss} | {} | {}/{calls} | {} |",
+        cpu * each * 1e6 / f64::from(calls.max(1)),
         cpu / floor.max(0.001),
         middle(&|round| round.cost.wall_s),
         rounds.iter().map(|round| megabytes(round.bytes)).max().unwrap_or(0),

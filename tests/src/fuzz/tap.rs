@@ -190,6 +190,7 @@ impl Theatre {
             ptime: 20,
             direction: direction.get(usize::from(media >> 2 & 3)).copied().unwrap_or("sendrecv"),
             version: 1,
+            crypto: None,
         };
         let mut text = offer.text();
         if media & 16 != 0 {

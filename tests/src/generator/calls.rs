@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::chance::Chance;
 use super::law::{BLOCK, Codec, Law, Mark, Side};
+use super::srtp::{Sealer, TAG};
 use super::truth::{CallTruth, StreamTruth, Truth};
 use crate::sip::{Dialog, Message, Offer, Phone};
 use crate::wire::{Frame, PcapWriter, RTP_HEADER, RtpHead};
@@ -31,6 +32,9 @@ pub struct Spec {
     /// Calls in the capture.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CALLS)))]
     pub calls: u32,
+    /// Number of the first call, which addresses and parties come from.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub first: u32,
     /// Seconds of audio in each call.
     #[arg(long, default_value_t = 30.0)]
     pub seconds: f64,
@@ -79,6 +83,9 @@ pub struct Spec {
     /// RTP alone, without any signalling.
     #[arg(long)]
     pub no_sip: bool,
+    /// Encrypt the media; the keys are in the session descriptions.
+    #[arg(long)]
+    pub srtp: bool,
     /// Time of the first packet, Unix seconds.
     #[arg(long, default_value_t = 1_700_000_000.0, value_name = "T")]
     pub start_time: f64,
@@ -91,6 +98,7 @@ impl Default for Spec {
     fn default() -> Self {
         Self {
             calls: 10,
+            first: 0,
             seconds: 30.0,
             codec: Codec::Pcmu,
             ptime: 20,
@@ -107,6 +115,7 @@ impl Default for Spec {
             ipv6: false,
             no_bye: false,
             no_sip: false,
+            srtp: false,
             start_time: 1_700_000_000.0,
             nanoseconds: false,
         }
@@ -201,6 +210,7 @@ struct Stream {
     losing: u32,
     truth: StreamTruth,
     heard: bool,
+    sealer: Option<Sealer>,
 }
 
 struct Writer<'a, W: Write> {
@@ -241,7 +251,8 @@ impl<'a, W: Write> Writer<'a, W> {
         let share = f64::from(call) / f64::from(spec.calls);
         let invite = whole((spec.start_time + spec.stagger * share) * 1e6) * 1000
             + chance.below(u64::from(spec.ptime) * 1000) * 1000;
-        let (caller_ip, callee_ip) = addresses(call, spec.ipv6);
+        let known = spec.first + call;
+        let (caller_ip, callee_ip) = addresses(known, spec.ipv6);
         let mut port = || 10_000 + chance.half() % 20_000 * 2;
         let ports = [port(), port()];
         let media = [SocketAddr::new(caller_ip, ports[0]), SocketAddr::new(callee_ip, ports[1])];
@@ -269,9 +280,9 @@ impl<'a, W: Write> Writer<'a, W> {
         let phone =
             |number: u32, ip| Phone { number: number.to_string(), sip: SocketAddr::new(ip, 5060) };
         self.dialogs.push(Dialog {
-            call_id: format!("gen-{}-{call:06}-{:08x}", spec.seed, chance.word()),
-            caller: phone(100_000 + call, caller_ip),
-            callee: phone(200_000 + call, callee_ip),
+            call_id: format!("gen-{}-{known:06}-{:08x}", spec.seed, chance.word()),
+            caller: phone(100_000 + known, caller_ip),
+            callee: phone(200_000 + known, callee_ip),
             caller_tag: format!("{:08x}", chance.word()),
             callee_tag: format!("{:08x}", chance.word()),
         });
@@ -296,7 +307,10 @@ impl<'a, W: Write> Writer<'a, W> {
             first_timestamp = 0_u32.wrapping_sub(before * self.frame_samples());
         }
         let ssrc = chance.word();
-        let payload = vec![0; RTP_HEADER + usize::try_from(self.frame_samples()).unwrap_or(0)];
+        let sealer = spec.srtp.then(|| Sealer::new(&mut chance));
+        let tag = if sealer.is_some() { TAG } else { 0 };
+        let audio = usize::try_from(self.frame_samples()).unwrap_or(0);
+        let payload = vec![0; RTP_HEADER + audio + tag];
         let ppm = match side {
             Side::Caller => spec.drift_ppm,
             Side::Callee => spec.drift_ppm_callee,
@@ -321,6 +335,7 @@ impl<'a, W: Write> Writer<'a, W> {
                 duplicates: 0,
             },
             heard: false,
+            sealer,
         }
     }
 
@@ -395,6 +410,10 @@ impl<'a, W: Write> Writer<'a, W> {
             mark.block = block;
             self.law.write(mark, codes);
         }
+        if let Some(sealer) = &stream.sealer {
+            let index = u64::from(stream.truth.first_sequence) + u64::from(frame);
+            sealer.seal(index, stream.truth.ssrc, stream.packet.payload());
+        }
         stream.packet.seal(sequence);
         self.rtp_packets += 1;
         self.out.write(at, stream.packet.bytes())
@@ -411,6 +430,7 @@ impl<'a, W: Write> Writer<'a, W> {
                     ptime: self.spec.ptime,
                     direction: "sendrecv",
                     version: 1,
+                    crypto: stream.sealer.as_ref().map(Sealer::attribute),
                 };
                 offer.text()
             })

@@ -4,4 +4,5 @@ pub mod calls;
 pub mod chance;
 pub mod check;
 pub mod law;
+pub mod srtp;
 pub mod truth;
