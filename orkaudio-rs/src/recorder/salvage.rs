@@ -10,7 +10,7 @@ use crate::{
     },
     track::ReporterHandle,
 };
-use orkbase::message::tape::TapeMessage;
+use orkbase::message::tape::{Stage, TapeMessage};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -83,7 +83,13 @@ pub(super) fn save(
         let path = format!("{}.wav", open.path);
         match recover::finished(folder, &path, &message) {
             Some(tape) => tell(tape)?,
-            None => track.discarded(&open.recid),
+            None => {
+                // Nobody else ends what was begun: a tracker would take the call for live for ever.
+                if message.stage != Stage::Stop {
+                    track.tell(TapeMessage { stage: Stage::Stop, ..message });
+                }
+                track.discarded(&open.recid);
+            }
         }
     }
     Ok(left)

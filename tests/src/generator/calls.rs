@@ -32,8 +32,8 @@ pub struct Spec {
     /// Calls in the capture.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CALLS)))]
     pub calls: u32,
-    /// Number of the first call, which addresses and parties come from.
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// Number of the first call: captures with other numbers share no address.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..i64::from(MAX_CALLS)))]
     pub first: u32,
     /// Seconds of audio in each call.
     #[arg(long, default_value_t = 30.0)]
@@ -247,24 +247,23 @@ impl<'a, W: Write> Writer<'a, W> {
 
     fn plan(&mut self, call: u32) {
         let spec = self.spec;
-        let mut chance = Chance::new(spec.seed, u64::from(call) << 2);
+        let number = spec.first + call;
+        let mut chance = Chance::new(spec.seed, u64::from(number) << 2);
         let share = f64::from(call) / f64::from(spec.calls);
         let invite = whole((spec.start_time + spec.stagger * share) * 1e6) * 1000
             + chance.below(u64::from(spec.ptime) * 1000) * 1000;
-        let known = spec.first + call;
-        let (caller_ip, callee_ip) = addresses(known, spec.ipv6);
+        let (caller_ip, callee_ip) = addresses(number, spec.ipv6);
         let mut port = || 10_000 + chance.half() % 20_000 * 2;
         let ports = [port(), port()];
         let media = [SocketAddr::new(caller_ip, ports[0]), SocketAddr::new(callee_ip, ports[1])];
 
         let mut quiet = 0;
         for (side, [src, dst]) in Side::BOTH.into_iter().zip([media, [media[1], media[0]]]) {
-            let lane = u64::from(call) << 2 | if side == Side::Caller { 1 } else { 2 };
-            let stream = self.stream(call, side, src, dst, Chance::new(spec.seed, lane), invite);
+            let lane = u64::from(number) << 2 | if side == Side::Caller { 1 } else { 2 };
+            let stream = self.stream(number, side, src, dst, Chance::new(spec.seed, lane), invite);
             quiet = quiet.max(stream.clock_start + whole(stream.interval * f64::from(self.frames)));
-            let number = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
-            self.queue
-                .push(Reverse((stream.clock_start, Event::Send { stream: number, frame: 0 })));
+            let place = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
+            self.queue.push(Reverse((stream.clock_start, Event::Send { stream: place, frame: 0 })));
             self.streams.push(stream);
         }
         if !spec.no_sip {
@@ -280,9 +279,9 @@ impl<'a, W: Write> Writer<'a, W> {
         let phone =
             |number: u32, ip| Phone { number: number.to_string(), sip: SocketAddr::new(ip, 5060) };
         self.dialogs.push(Dialog {
-            call_id: format!("gen-{}-{known:06}-{:08x}", spec.seed, chance.word()),
-            caller: phone(100_000 + known, caller_ip),
-            callee: phone(200_000 + known, callee_ip),
+            call_id: format!("gen-{}-{number:06}-{:08x}", spec.seed, chance.word()),
+            caller: phone(100_000 + number, caller_ip),
+            callee: phone(200_000 + number, callee_ip),
             caller_tag: format!("{:08x}", chance.word()),
             callee_tag: format!("{:08x}", chance.word()),
         });
@@ -467,7 +466,7 @@ impl<'a, W: Write> Writer<'a, W> {
         self.out.finish()?;
         let mut streams = self.streams.into_iter().map(|stream| stream.truth);
         let mut calls = Vec::new();
-        for (number, dialog) in (0..).zip(self.dialogs) {
+        for (number, dialog) in (self.spec.first..).zip(self.dialogs) {
             let (Some(from_caller), Some(from_callee)) = (streams.next(), streams.next()) else {
                 break;
             };

@@ -302,7 +302,8 @@ fn count(length: usize) -> u64 {
 }
 
 fn find(truth: &Truth, number: u32) -> Option<&CallTruth> {
-    truth.calls.get(usize::try_from(number).ok()?)
+    let first = truth.calls.first()?.number;
+    truth.calls.get(usize::try_from(number.checked_sub(first)?).ok()?)
 }
 
 /// The call a tape says it is.
