@@ -59,7 +59,10 @@ impl Announcer {
                 self.finished(finished);
                 match &finished.outcome {
                     Outcome::Ready(_) => &finished.closing.message.recid,
-                    Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_) => return true,
+                    Outcome::TooShort
+                    | Outcome::Discarded
+                    | Outcome::Failed(_)
+                    | Outcome::Unsure(_) => return true,
                 }
             }
             Report::Recovered(recovered) => {
@@ -110,6 +113,8 @@ impl Announcer {
             Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_) => {
                 self.track.discarded(recid);
             }
+            // It stays open in the journal.
+            Outcome::Unsure(_) => {}
         }
     }
 }
@@ -129,6 +134,9 @@ pub fn ready(finished: &Finished, path: &str) -> TapeMessage {
     ];
     for (tag, value) in losses.into_iter().filter(|(_, value)| *value > 0) {
         message.tags.insert(tag.to_owned(), value.to_string());
+    }
+    if let Some(why) = &finished.damage {
+        message.tags.insert("damaged".to_owned(), why.clone());
     }
     if let Some(side) = silent(finished) {
         message.tags.insert("silent".to_owned(), side.to_owned());

@@ -7,6 +7,7 @@ use crate::live::Feeds;
 use crate::process::{Plan, Pool, Progress, Shop, Work};
 use crate::tape::{
     finish::{self, Report, Step},
+    sync::Syncing,
     worker::{Ending, Job, TapeCounters, TapeSettings, Worker},
 };
 use foldhash::fast::RandomState;
@@ -31,7 +32,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::Ordering,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -87,7 +88,8 @@ pub struct EngineSettings {
 struct Link {
     jobs: SyncSender<Vec<Job>>,
     waiting: Vec<Job>,
-    waiting_bytes: usize,
+    /// Bytes that were given to the worker and are not done with.
+    bytes: Arc<AtomicUsize>,
 }
 
 /// The core with its hands.
@@ -109,6 +111,7 @@ pub struct Engine {
     backlog_per_link: usize,
     threads: Vec<JoinHandle<()>>,
     pool: Option<(Pool, Vec<JoinHandle<()>>)>,
+    syncing: Option<Syncing>,
     tape_counters: Arc<TapeCounters>,
     last: Timestamp,
 }
@@ -128,6 +131,13 @@ impl Engine {
         let tapes = Arc::new(settings.tapes);
         let (finish_in, finish_out) = sync_channel::<Step>(FINISHING);
         let (empty_in, empties) = sync_channel(BATCHES * 4);
+        let syncing = match tapes.sync_interval {
+            Some(interval) => {
+                let (volume, counters) = (Arc::clone(&tapes.volume), Arc::clone(&tape_counters));
+                Some(Syncing::start(tapes.root.clone(), interval, volume, counters)?)
+            }
+            None => None,
+        };
         let mut threads = Vec::new();
         let mut links = Vec::new();
         for number in 0..settings.workers.max(1) {
@@ -139,10 +149,14 @@ impl Engine {
                 finish_in.clone(),
                 empty_in.clone(),
                 Arc::clone(&settings.feeds),
-            );
+            )
+            .syncing(syncing.as_ref().map(Syncing::opened));
             let name = format!("tape-{number}");
-            threads.push(thread::Builder::new().name(name).spawn(move || worker.run(&incoming))?);
-            links.push(Link { jobs, waiting: Vec::new(), waiting_bytes: 0 });
+            let bytes = Arc::new(AtomicUsize::new(0));
+            let waiting = Arc::clone(&bytes);
+            let work = move || worker.run(&incoming, &waiting);
+            threads.push(thread::Builder::new().name(name).spawn(work)?);
+            links.push(Link { jobs, waiting: Vec::new(), bytes });
         }
         drop(finish_in);
         let counters = Arc::clone(&tape_counters);
@@ -191,6 +205,7 @@ impl Engine {
             backlog_per_link,
             threads,
             pool,
+            syncing,
             tape_counters,
             last: Timestamp::default(),
         })
@@ -296,9 +311,7 @@ impl Engine {
     }
 
     fn give_audio(&mut self, block: Block) {
-        let full =
-            self.link(block.tape).is_some_and(|link| link.waiting_bytes > self.backlog_per_link);
-        if full && !self.wait {
+        if self.is_full(block.tape) {
             // The disk is too slow: this second of this call is lost, and the call will say so.
             let ms = block_ms(&block);
             *self.overruns.entry(block.tape).or_default() += ms;
@@ -310,9 +323,7 @@ impl Engine {
     }
 
     fn give_packets(&mut self, block: PacketBlock) {
-        let full =
-            self.link(block.tape).is_some_and(|link| link.waiting_bytes > self.backlog_per_link);
-        if full && !self.wait {
+        if self.is_full(block.tape) {
             *self.packets_lost.entry(block.tape).or_default() += block.packets;
             self.tape_counters.packets_failed.fetch_add(block.packets, Ordering::Relaxed);
             return;
@@ -320,18 +331,17 @@ impl Engine {
         self.give(Job::Packets(block));
     }
 
-    fn link(&self, tape: TapeId) -> Option<&Link> {
-        self.links.get(index(tape, self.links.len()))
+    /// More waits for the disk than may.
+    fn is_full(&self, tape: TapeId) -> bool {
+        let link = self.links.get(index(tape, self.links.len()));
+        let waiting = link.map_or(0, |link| link.bytes.load(Ordering::Relaxed));
+        waiting > self.backlog_per_link && !self.wait
     }
 
     fn give(&mut self, job: Job) {
         let index = index(job.tape(), self.links.len());
         let Some(link) = self.links.get_mut(index) else { return };
-        link.waiting_bytes += match &job {
-            Job::Audio(block) => block.bytes.len(),
-            Job::Packets(block) => block.bytes.len(),
-            Job::Open(_) | Job::Close(_) => 0,
-        };
+        link.bytes.fetch_add(job.bytes(), Ordering::Relaxed);
         link.waiting.push(job);
         if link.waiting.len() >= BATCH {
             self.send(index);
@@ -346,13 +356,12 @@ impl Engine {
         }
         let batch = mem::replace(&mut link.waiting, Vec::with_capacity(BATCH));
         if self.wait {
-            link.waiting_bytes = 0;
             if link.jobs.send(batch).is_err() {
                 tracing::error!("a tape worker is gone: its tapes end here");
             }
         } else {
             match link.jobs.try_send(batch) {
-                Ok(()) => link.waiting_bytes = 0,
+                Ok(()) => {}
                 Err(TrySendError::Full(batch)) => link.waiting = batch,
                 Err(TrySendError::Disconnected(_)) => {
                     tracing::error!("a tape worker is gone: its tapes end here");
@@ -376,6 +385,13 @@ impl Engine {
     #[must_use]
     pub fn counters(&self) -> (TapCounters, Arc<TapeCounters>, u64) {
         (self.tap.counters(), Arc::clone(&self.tape_counters), self.overrun_ms)
+    }
+
+    /// Bytes that wait for the tape workers.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> u64 {
+        let bytes = self.links.iter().map(|link| link.bytes.load(Ordering::Relaxed));
+        u64::try_from(bytes.sum::<usize>()).unwrap_or(u64::MAX)
     }
 
     /// Has tapes of an earlier process processed.
@@ -409,6 +425,7 @@ impl Engine {
         self.flush();
         // The workers end when nobody can give them jobs, the finisher when the workers have ended.
         self.links.clear();
+        drop(self.syncing.take());
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!(

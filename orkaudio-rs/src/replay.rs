@@ -243,14 +243,19 @@ struct Printer {
 
 impl Printer {
     fn take(&mut self, finished: &Finished) {
-        if matches!(finished.outcome, Outcome::Failed(_)) || finished.damage.is_some() {
+        if matches!(finished.outcome, Outcome::Failed(_) | Outcome::Unsure(_))
+            || finished.damage.is_some()
+        {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
         let line = match (&finished.outcome, self.print) {
             (Outcome::Ready(_), Print::Json) => Some(report::tape(finished).to_string()),
             (Outcome::Ready(file), Print::Table) => Some(row(finished, file)),
             (Outcome::Ready(_), Print::Nothing)
-            | (Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_), _) => None,
+            | (
+                Outcome::TooShort | Outcome::Discarded | Outcome::Failed(_) | Outcome::Unsure(_),
+                _,
+            ) => None,
         };
         if self.print == Print::Table && finished.order == 0 {
             print_line(&heading());

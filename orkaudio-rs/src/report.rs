@@ -76,7 +76,7 @@ pub fn tape(finished: &Finished) -> Value {
         Outcome::Ready(path) => ("file", path.as_str()),
         Outcome::TooShort => ("discarded", "too short"),
         Outcome::Discarded => ("discarded", "an operator said so"),
-        Outcome::Failed(why) => ("failed", why.as_str()),
+        Outcome::Failed(why) | Outcome::Unsure(why) => ("failed", why.as_str()),
     };
     if let Some(object) = object.as_object_mut() {
         object.insert(key.to_owned(), Value::from(value));
@@ -156,6 +156,13 @@ pub fn counters(tap: &TapCounters, tapes: &TapeCounters, overrun_ms: u64) -> Map
         ("tape.open_failed", load(&tapes.open_failed)),
         ("tape.write_failed", load(&tapes.write_failed)),
         ("tape.finish_failed", load(&tapes.finish_failed)),
+        ("tape.turned_away", load(&tapes.turned_away)),
+        ("tape.not_recorded", load(&tapes.not_recorded)),
+        ("tape.resumed", load(&tapes.resumed)),
+        ("tape.panicked", load(&tapes.panicked)),
+        ("tape.syncs", load(&tapes.syncs)),
+        ("tape.sync_failed", load(&tapes.sync_failed)),
+        ("tape.sync_behind_ms", load(&tapes.sync_behind_ms)),
         ("tape.lost_frames", load(&tapes.lost_frames)),
         ("tape.overrun_ms", overrun_ms),
         ("tape.bytes", load(&tapes.bytes)),

@@ -74,6 +74,9 @@ pub fn engine(
             sync,
             sidecars: sidecars(config, sync),
             zone,
+            volume: Arc::default(),
+            // A replay can be repeated.
+            sync_interval: config.tapes.sync_interval.filter(|_| sync && !wait),
         },
         calls,
         limits: Limits {

@@ -20,7 +20,7 @@ use orkbase::{
     packet::hep::HepKey,
     signal,
 };
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// Most entries of a list: each is compared with every call or packet.
 const MOST_ENTRIES: usize = 1_000;
@@ -187,6 +187,12 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "tapes.min_duration_ms" => tapes.min_duration_ms = |value| whole(value, 0..=3_600_000);
     "tapes.mode" => tapes.mode = mode;
     "tapes.sync" => tapes.sync = truth;
+    "tapes.sync_interval_s" => tapes.sync_interval = |value| {
+        whole(value, 0..=3_600).map(|s: u64| (s > 0).then_some(Duration::from_secs(s)))
+    };
+    "tapes.reserve_mib" => tapes.reserve_bytes = |value| {
+        whole(value, 0..=1 << 30).map(|mib: u64| mib << 20)
+    };
     "tapes.sidecar" => tapes.sidecar = truth;
     "tapes.workers" => tapes.workers = |value| whole(value, 1..=64);
     "tapes.backlog_mib" => tapes.backlog_mib = |value| whole(value, 1..=65_536);

@@ -17,7 +17,7 @@ use orkbase::{
     },
     packet::{hep::HepKey, ports::TunnelPorts},
 };
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The configuration of a recorder.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -99,6 +99,10 @@ pub struct Tapes {
     pub mode: u32,
     /// Force tapes to the disk before they are reported ready.
     pub sync: bool,
+    /// Force open tapes to the disk this often; `None` leaves it to the system.
+    pub sync_interval: Option<Duration>,
+    /// With less than this free no new tape begins, in bytes.
+    pub reserve_bytes: u64,
     /// What is told of a tape is written beside it, as JSON.
     pub sidecar: bool,
     /// Threads that decode and write, 1 to 64.
@@ -187,6 +191,8 @@ impl Default for Config {
                 min_duration_ms: 0,
                 mode: 0o640,
                 sync: true,
+                sync_interval: Some(Duration::from_secs(5)),
+                reserve_bytes: 1 << 30,
                 sidecar: false,
                 workers: 1,
                 backlog_mib: 256,

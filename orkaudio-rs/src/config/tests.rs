@@ -16,7 +16,7 @@ use orkbase::{
     message::tape::KeepSide,
     signal::Format,
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 const ANNOTATED: &str = include_str!("../../../conf/orkaudio.toml");
 
@@ -149,6 +149,8 @@ fn every_key_sets_its_own_field() {
         min_duration_ms = 9
         mode = "0600"
         sync = false
+        sync_interval_s = 7
+        reserve_mib = 99
         sidecar = true
         workers = 64
         backlog_mib = 10
@@ -269,6 +271,8 @@ fn every_key_sets_its_own_field() {
             min_duration_ms: 9,
             mode: 0o600,
             sync: false,
+            sync_interval: Some(Duration::from_secs(7)),
+            reserve_bytes: 99 << 20,
             sidecar: true,
             workers: 64,
             backlog_mib: 10,
@@ -509,6 +513,8 @@ fn bounds() {
         ("calls.max_candidates", 0, 1_000_000),
         ("calls.unannounced_after", 0, 10_000),
         ("tapes.min_duration_ms", 0, 3_600_000),
+        ("tapes.sync_interval_s", 0, 3_600),
+        ("tapes.reserve_mib", 0, 1 << 30),
         ("tapes.workers", 1, 64),
         ("tapes.backlog_mib", 1, 65_536),
         ("output.gain_db", -60, 60),

@@ -44,7 +44,7 @@ impl Page {
 }
 
 /// Numbers that go up and down.
-pub(super) const GAUGES: [&str; 12] = [
+pub(super) const GAUGES: [&str; 14] = [
     "agents.connected",
     "call.live",
     "capture.interfaces_open",
@@ -54,6 +54,8 @@ pub(super) const GAUGES: [&str; 12] = [
     "live.playing",
     "process.queued",
     "rtp.flows_live",
+    "tape.backlog_bytes",
+    "tape.sync_behind_ms",
     "track.oldest_age_s",
     "track.outbox_rows",
     "track.queued",

@@ -6,12 +6,12 @@ use crate::{
     gate::Gate,
     http::{Answer, Busy, Errand, EventHub},
     office::Office,
+    tape::volume::Volume,
     track::ReporterHandle,
 };
 use orkbase::call::command::{Command, Reply};
 use serde_json::{Value, json};
 use std::{
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc::SyncSender},
     time::{Duration, Instant, SystemTime},
 };
@@ -19,8 +19,6 @@ use tokio::sync::oneshot;
 
 /// A recorder that has not turned for so long does not record.
 const STANDSTILL: Duration = Duration::from_secs(5);
-/// With less free where tapes go it is not ready: half a minute of a thousand calls.
-const LOW_DISK: u64 = 1 << 30;
 
 /// What doors and engine share.
 pub(super) struct Shared {
@@ -36,7 +34,7 @@ pub(super) struct Shared {
     pub(super) commands: SyncSender<(Command, oneshot::Sender<Reply>)>,
     pub(super) wake: Mutex<Option<Box<dyn Fn() + Send>>>,
     pub(super) started: SystemTime,
-    pub(super) folder: PathBuf,
+    pub(super) volume: Arc<Volume>,
     pub(super) office: Arc<Office>,
     pub(super) audit: Audit,
 }
@@ -77,13 +75,7 @@ impl crate::http::Desk for Shared {
             closed.map(|interface| format!("the interface {} is not there", interface.name)),
         );
         drop(interfaces);
-        match free(&self.folder) {
-            None => problems.push("the folder of tapes cannot be looked at".to_owned()),
-            Some(free) if free < LOW_DISK => {
-                problems.push(format!("the disk of tapes has {} MiB left", free >> 20));
-            }
-            Some(_) => {}
-        }
+        problems.extend(self.volume.problems());
         problems
     }
 
@@ -107,7 +99,7 @@ impl crate::http::Desk for Shared {
             "version": env!("CARGO_PKG_VERSION"), "uptime_s": uptime,
             "calls": live_calls(&self.live),
             // Bytes where tapes go; the tracker shows it for its recorders.
-            "disk_free": free(&self.folder),
+            "disk_free": self.volume.free(),
             "interfaces": self.interfaces(),
             "processing": *self.processing.lock().unwrap_or_else(PoisonError::into_inner),
             "counters": counters,
@@ -141,10 +133,4 @@ pub struct InterfaceState {
     pub dropped: u64,
     /// Dropped by the interface or its driver.
     pub driver_dropped: u64,
-}
-
-/// Bytes that are free where tapes go.
-fn free(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -22,6 +22,7 @@ use crate::{
     office::Office,
     process::{self, Plan},
     report, setup,
+    tape::volume::{Volume, Watch},
     track::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
     },
@@ -99,6 +100,9 @@ pub enum RunError {
     /// The interfaces.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
+    /// The disk does not keep what it said it had.
+    #[error("recording ended: {0}; the next start recovers what is there")]
+    Disk(String),
     /// A thread, or old tapes that cannot be looked through.
     #[error("{what}: {error}")]
     Io {
@@ -125,6 +129,8 @@ pub struct Services {
     left: Vec<PathBuf>,
     /// Imported tapes that are to be processed.
     imported: Receiver<PathBuf>,
+    volume: Arc<Volume>,
+    _watch: Watch,
     _lock: File,
 }
 
@@ -193,6 +199,8 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         process::clean(&config.output.copy_folder);
     }
     let sidecars = setup::sidecars(config, config.tapes.sync);
+    let (volume, watch) = Volume::watch(&config.tapes.folder, config.tapes.reserve_bytes)
+        .map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
     let left = salvage::save(&config.tapes.folder, &track, plan, sidecars)?;
     let (command_in, commands) = sync_channel(COMMANDS);
     let (imported_in, imported) = sync_channel(IMPORTS);
@@ -214,7 +222,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         commands: command_in,
         wake: Mutex::new(None),
         started: SystemTime::now(),
-        folder: config.tapes.folder.clone(),
+        volume: Arc::clone(&volume),
         office: Arc::new(Office { track: track.clone(), importer }),
         audit,
     });
@@ -240,6 +248,8 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         announcer,
         left,
         imported,
+        volume,
+        _watch: watch,
         _lock,
     })
 }
@@ -310,10 +320,11 @@ impl Services {
     /// # Errors
     /// When a thread cannot be started.
     pub fn engine(&mut self, config: &Config) -> Result<Engine, RunError> {
-        let settings = EngineSettings {
+        let mut settings = EngineSettings {
             feeds: Arc::clone(&self.feeds),
             ..setup::engine(config, config.tapes.folder.clone(), seed(), false, config.tapes.sync)
         };
+        settings.tapes.volume = Arc::clone(&self.volume);
         let announcer = self.announcer.clone();
         let told = move |report| announcer.reported(&report);
         let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)
@@ -349,6 +360,7 @@ impl Services {
         let (calls, flows) = engine.live();
         let table = |n: usize| Value::from(u64::try_from(n).unwrap_or(0));
         counters.insert("call.live".to_owned(), table(calls));
+        counters.insert("tape.backlog_bytes".to_owned(), Value::from(engine.backlog_bytes()));
         counters.insert("rtp.flows_live".to_owned(), table(flows));
         for (name, value) in self.live.iter().flat_map(LiveDoor::numbers) {
             counters.insert(name.to_owned(), Value::from(value));
@@ -438,7 +450,7 @@ pub fn run(
     tracing::info!(interfaces = ?settings.interfaces, agents, command, events, live = listening, folder = %config.tapes.folder.display(), "recording");
     let mut kernel = crate::capture::live::KernelCounts::default();
     let mut next_housekeeping = Timestamp::default();
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) && services.volume.given_up().is_none() {
         let report = live.poll(50, &mut |frame| engine.handle_frame(frame))?;
         kernel.received += report.kernel.received;
         kernel.dropped += report.kernel.dropped;
@@ -504,6 +516,7 @@ pub fn run(
         }
     }
     tracing::info!("stopping");
+    let given_up = services.volume.given_up();
     services.stop(engine);
-    Ok(())
+    given_up.map_or(Ok(()), |why| Err(RunError::Disk(why)))
 }

@@ -1,12 +1,17 @@
 //! One tape on the disk while it is being made.
 
-use super::wav::{self, Extent, Info, Layout};
+use super::{
+    disk,
+    sync::Synced,
+    wav::{self, Extent, Info, Layout},
+};
 use orkbase::audio::tape::{Frame, PcmSink};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 #[cfg(target_endian = "big")]
@@ -15,10 +20,11 @@ compile_error!("WAV samples are little-endian and are written as they lie in mem
 /// The header is brought up to date after this much audio, in bytes: five seconds of stereo.
 const REFRESH: u64 = 160_000;
 
-/// A tape that may be written to.
+/// A tape that may be written to. What the disk refuses is missing from it, as silence in its place; what
+/// comes later is written as soon as the disk takes it.
 #[derive(Debug)]
 pub struct TapeFile {
-    file: File,
+    file: Arc<Synced>,
     part: PathBuf,
     path: PathBuf,
     layout: Layout,
@@ -27,10 +33,12 @@ pub struct TapeFile {
     data_bytes: u64,
     /// Bytes of audio that the header tells of.
     told_bytes: u64,
-    /// The first thing that went wrong; nothing is written after it.
+    /// The first thing that went wrong.
     failed: Option<io::Error>,
-    /// Frames that could not be written.
-    pub lost_frames: u64,
+    /// The last thing asked of the disk was refused, and why.
+    refused: Option<io::Error>,
+    /// Frames that could not be written, first and behind last.
+    missing: Missing,
     mixed: Vec<i16>,
     /// Beyond this size the file is RF64.
     limit: u64,
@@ -43,8 +51,7 @@ impl TapeFile {
     /// When the folder or the file cannot be made; an old part of the same name is an error too.
     pub fn create(path: &Path, layout: Layout, info: &Info<'_>, mode: u32) -> io::Result<Self> {
         let part = part_of(path);
-        let open =
-            || OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&part);
+        let open = || disk::create(&part, mode);
         let file = open().or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(error);
@@ -53,9 +60,13 @@ impl TapeFile {
             open()
         })?;
         let header = wav::header(layout, info);
-        file.write_all_at(&header, 0)?;
+        if let Err(error) = disk::write_all_at(&file, &header, 0) {
+            // Its name may be tried again.
+            drop(fs::remove_file(&part));
+            return Err(error);
+        }
         Ok(Self {
-            file,
+            file: Arc::new(Synced::new(file)),
             part,
             path: path.to_owned(),
             layout,
@@ -63,7 +74,8 @@ impl TapeFile {
             data_bytes: 0,
             told_bytes: 0,
             failed: None,
-            lost_frames: 0,
+            refused: None,
+            missing: Missing::default(),
             mixed: Vec::new(),
             limit: wav::RIFF_LIMIT,
         })
@@ -73,6 +85,30 @@ impl TapeFile {
     #[must_use]
     pub const fn failure(&self) -> Option<&io::Error> {
         self.failed.as_ref()
+    }
+
+    /// Why the disk refused what was asked of it last.
+    #[must_use]
+    pub const fn refused(&self) -> Option<&io::Error> {
+        self.refused.as_ref()
+    }
+
+    /// Frames that could not be written.
+    #[must_use]
+    pub fn lost_frames(&self) -> u64 {
+        self.missing.frames()
+    }
+
+    /// So many frames were lost before there was a file.
+    pub fn begins_late(&mut self, frames: u64, why: io::Error) {
+        self.missing.add(0, frames);
+        self.failed.get_or_insert(why);
+    }
+
+    /// The file itself, for whoever forces it to the disk.
+    #[must_use]
+    pub const fn file(&self) -> &Arc<Synced> {
+        &self.file
     }
 
     /// Frames in the file.
@@ -91,19 +127,40 @@ impl TapeFile {
         u64::try_from(self.header_bytes).unwrap_or(0) + frame * self.layout.frame_bytes()
     }
 
-    fn write_bytes(&mut self, at: u64, frames: u64, bytes: &[u8]) {
+    /// Where the file ends, or should.
+    fn end(&self) -> u64 {
+        u64::try_from(self.header_bytes).unwrap_or(0) + self.data_bytes
+    }
+
+    /// Writes frames, of both sides or `patched` from what was there.
+    fn write_bytes(&mut self, at: u64, frames: u64, bytes: &[u8], patched: bool) {
         let end = (at + frames) * self.layout.frame_bytes();
-        match self.file.write_all_at(bytes, self.offset(at)) {
-            Ok(()) => self.data_bytes = self.data_bytes.max(end),
+        match disk::write_all_at(&self.file, bytes, self.offset(at)) {
+            Ok(()) => {
+                self.data_bytes = self.data_bytes.max(end);
+                self.refused = None;
+                if !patched {
+                    self.missing.written(at, at + frames);
+                }
+                self.file.touch();
+            }
             Err(error) => {
-                self.lost_frames += frames;
-                self.failed = Some(error);
-                return;
+                self.missing.add(at, at + frames);
+                // What was written of it may be half a sample.
+                drop(disk::set_len(&self.file, self.end()));
+                return self.refuse(error);
             }
         }
         if self.data_bytes >= self.told_bytes + REFRESH {
             self.refresh();
         }
+    }
+
+    fn refuse(&mut self, error: io::Error) {
+        if self.failed.is_none() {
+            self.failed = Some(again(&error));
+        }
+        self.refused = Some(error);
     }
 
     /// Makes the header tell of all audio in the file.
@@ -117,7 +174,7 @@ impl TapeFile {
         };
         match write_sizes(&self.file, extent) {
             Ok(()) => self.told_bytes = self.data_bytes,
-            Err(error) => self.failed = Some(error),
+            Err(error) => self.refuse(error),
         }
     }
 
@@ -126,6 +183,12 @@ impl TapeFile {
     pub fn close(mut self) -> ClosedTape {
         if self.told_bytes != self.data_bytes {
             self.refresh();
+        }
+        if self.failed.is_some() {
+            // Half a write may lie behind what the header tells of.
+            if let Err(error) = disk::set_len(&self.file, self.end()) {
+                self.refuse(error);
+            }
         }
         let frames = self.frames();
         ClosedTape {
@@ -148,41 +211,78 @@ impl TapeFile {
 pub(super) fn write_sizes(file: &File, extent: Extent) -> io::Result<()> {
     let (prefix, data) = extent.fields();
     let data_at = u64::try_from(extent.header).unwrap_or(4).saturating_sub(4);
-    file.write_all_at(&data, data_at)?;
-    file.write_all_at(&prefix, 0)
+    disk::write_all_at(file, &data, data_at)?;
+    disk::write_all_at(file, &prefix, 0)
+}
+
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// Stretches of frames that could not be written, in order.
+#[derive(Debug, Default)]
+struct Missing {
+    /// All before the last one.
+    before: u64,
+    /// The last one.
+    last: (u64, u64),
+}
+
+impl Missing {
+    fn add(&mut self, from: u64, until: u64) {
+        let (first, end) = self.last;
+        if from <= end && first < end {
+            self.last = (first.min(from), end.max(until));
+        } else {
+            self.before = self.frames();
+            self.last = (from, until);
+        }
+    }
+
+    /// These were written after all: the end of a tape is written more than once.
+    fn written(&mut self, from: u64, until: u64) {
+        let (first, end) = self.last;
+        let (from, until) = (from.max(first), until.min(end));
+        if from >= until {
+            return;
+        }
+        if until == end {
+            self.last = (first, from);
+        } else {
+            self.before += from - first;
+            self.last = (until, end);
+        }
+    }
+
+    const fn frames(&self) -> u64 {
+        self.before + self.last.1 - self.last.0
+    }
 }
 
 impl PcmSink for TapeFile {
     fn write(&mut self, at: u64, frames: &[Frame]) {
         let count = u64::try_from(frames.len()).unwrap_or(0);
-        if self.failed.is_some() {
-            self.lost_frames += count;
-            return;
-        }
         if self.layout.channels == 2 {
-            self.write_bytes(at, count, bytemuck::cast_slice(frames));
+            self.write_bytes(at, count, bytemuck::cast_slice(frames), false);
             return;
         }
         let mut mixed = std::mem::take(&mut self.mixed);
         mixed.clear();
         mixed.extend(frames.iter().map(|[left, right]| left.saturating_add(*right)));
-        self.write_bytes(at, count, bytemuck::cast_slice(&mixed));
+        self.write_bytes(at, count, bytemuck::cast_slice(&mixed), false);
         self.mixed = mixed;
     }
 
     fn patch(&mut self, at: u64, channel: usize, samples: &[i16]) {
         let count = u64::try_from(samples.len()).unwrap_or(0);
-        if self.failed.is_some() {
-            self.lost_frames += count;
-            return;
-        }
         let width = usize::from(self.layout.channels);
         let mut there = vec![0i16; samples.len() * width];
         if let Err(error) =
             read_what_is_there(&self.file, bytemuck::cast_slice_mut(&mut there), self.offset(at))
         {
-            self.failed = Some(error);
-            return;
+            self.missing.add(at, at + count);
+            return self.refuse(error);
         }
         for (frame, sample) in there.chunks_exact_mut(width).zip(samples) {
             match frame {
@@ -194,7 +294,7 @@ impl PcmSink for TapeFile {
                 }
             }
         }
-        self.write_bytes(at, count, bytemuck::cast_slice(&there));
+        self.write_bytes(at, count, bytemuck::cast_slice(&there), true);
     }
 }
 
@@ -218,7 +318,7 @@ fn read_what_is_there(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Res
 #[derive(Debug)]
 pub struct ClosedTape {
     /// Its bytes.
-    pub file: File,
+    pub file: Arc<Synced>,
     /// Where it lies.
     pub part: PathBuf,
     /// Where it belongs.
@@ -234,6 +334,14 @@ pub struct ClosedTape {
 pub fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
+    PathBuf::from(name)
+}
+
+/// `<path>.damaged`: what the disk said it could not keep.
+#[must_use]
+pub fn damaged_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
     PathBuf::from(name)
 }
 

@@ -4,14 +4,21 @@
 //! the tape keeps its `.part` name, is told as failed and never as ready.
 
 use super::{
-    closed,
-    file::ClosedTape,
+    closed, disk,
+    file::{ClosedTape, damaged_of},
     packets::{self, PacketFile},
     recover::Recovered,
+    volume::up_to,
     worker::{Ending, TapeCounters, TapeSettings, relative},
 };
 use crate::process::{Pool, Work};
-use orkbase::call::output::{AddTag, Closing};
+use orkbase::{
+    call::{
+        output::{AddTag, Closing},
+        party::Side,
+    },
+    message::tag::AddTagMessage,
+};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -33,6 +40,8 @@ pub struct Heard {
 
 /// Tapes finished together: one folder sync for all of them.
 const TOGETHER: usize = 64;
+/// With so many of them the file system is asked to write everything first: what follows is quick.
+const MANY: usize = 16;
 
 /// A closed tape on its way.
 #[derive(Debug)]
@@ -43,6 +52,8 @@ pub struct Finish {
     pub packets: Option<PacketFile>,
     /// Why it could not be created.
     pub error: Option<String>,
+    /// Why it is not whole.
+    pub damage: Option<String>,
     /// How it ended.
     pub ending: Ending,
     /// Frames that could not be written.
@@ -72,6 +83,8 @@ pub enum Outcome {
     Discarded,
     /// Not, or not wholly, on the disk.
     Failed(String),
+    /// Its name may not be on the disk: nothing is told of it until the next start has looked.
+    Unsure(String),
 }
 
 /// The end of a tape, for whoever reports it.
@@ -121,6 +134,9 @@ pub fn run(
     while let Ok(first) = tapes.recv() {
         let mut batch = vec![first];
         batch.extend(tapes.try_iter().take(TOGETHER - 1));
+        if settings.sync && batch.len() >= MANY {
+            sync_all(&settings.root);
+        }
         let mut folders = BTreeSet::new();
         let mut done: Vec<(Finished, Option<PathBuf>)> = Vec::with_capacity(batch.len());
         for step in batch {
@@ -131,8 +147,6 @@ pub fn run(
                 }
                 Step::Closed(finish) => *finish,
             };
-            let damage =
-                finish.file.as_ref().and_then(|f| f.failed.as_ref()).map(ToString::to_string);
             let mut finished = Finished {
                 closing: finish.ending.closing,
                 order: finish.ending.order,
@@ -140,7 +154,7 @@ pub fn run(
                 packets_lost: finish.ending.packets_lost,
                 lost_frames: finish.lost_frames,
                 heard: finish.heard,
-                damage,
+                damage: finish.damage,
                 outcome: Outcome::TooShort,
                 files: Vec::new(),
             };
@@ -156,13 +170,17 @@ pub fn run(
             done.push((finished, part));
         }
         let synced = if settings.sync { sync_folders(&settings.root, &folders) } else { Ok(()) };
+        if let Err(error) = &synced {
+            // The next start looks at what really is there.
+            settings.volume.give_up(format!("cannot sync a folder of tapes: {error}"));
+        }
         for (mut finished, part) in done {
             if let (Some(pool), Some(part), true) = (pool, part, synced.is_ok()) {
                 pool.give(Work::Fresh(Box::new(finished), part));
                 continue;
             }
             if let (Err(error), Outcome::Ready(_)) = (&synced, &finished.outcome) {
-                finished.outcome = Outcome::Failed(format!("cannot sync the folder: {error}"));
+                finished.outcome = Outcome::Unsure(format!("cannot sync the folder: {error}"));
             }
             let counter = match &finished.outcome {
                 Outcome::Ready(_) => &counters.finished,
@@ -170,6 +188,11 @@ pub fn run(
                 Outcome::Discarded => &counters.discarded,
                 Outcome::Failed(why) => {
                     tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape could not be finished");
+                    report(Report::Tagged(Box::new(not_recorded(&finished.closing))));
+                    &counters.finish_failed
+                }
+                Outcome::Unsure(why) => {
+                    tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape is told of at the next start");
                     &counters.finish_failed
                 }
             };
@@ -235,7 +258,12 @@ fn finish_one(
     if settings.sync
         && let Err(error) = tape.file.sync_data()
     {
+        settings.volume.refused(&error);
         finished.outcome = Outcome::Failed(format!("cannot sync {}: {error}", tape.part.display()));
+        // What memory still shows of it may not be on the disk: no start is to take it for a recording.
+        if let Err(error) = disk::rename(&tape.part, &damaged_of(&tape.path)) {
+            tracing::error!(part = %tape.part.display(), %error, "a damaged tape keeps its name");
+        }
         return None;
     }
     if process {
@@ -243,7 +271,8 @@ fn finish_one(
         folders.extend(tape.part.parent().map(Path::to_owned));
         return Some(tape.part);
     }
-    if let Err(error) = fs::rename(&tape.part, &tape.path) {
+    if let Err(error) = disk::rename(&tape.part, &tape.path) {
+        settings.volume.refused(&error);
         finished.outcome =
             Outcome::Failed(format!("cannot rename {}: {error}", tape.part.display()));
         return None;
@@ -255,14 +284,29 @@ fn finish_one(
     None
 }
 
+/// Tells the tracker that there is no whole recording of a call.
+fn not_recorded(closing: &Closing) -> AddTag {
+    let message = AddTagMessage {
+        localparty: closing.message.localparty.clone(),
+        orkuid: closing.message.recid.clone(),
+        tagtype: "notrecorded".to_owned(),
+        tagtext: "disk".to_owned(),
+        offsetmsec: 0,
+    };
+    AddTag { tape: closing.tape, side: Side::Local, message }
+}
+
+/// Forces everything to the disk that waits for it; an error is told by the sync of the file it hurt.
+fn sync_all(root: &Path) {
+    if let Ok(root) = File::open(root)
+        && let Err(error) = rustix::fs::syncfs(&root)
+    {
+        tracing::debug!(%error, "syncfs");
+    }
+}
+
 /// Forces the names in `folders`, and the folders' own names up to `root`, to the disk.
 fn sync_folders(root: &Path, folders: &BTreeSet<PathBuf>) -> io::Result<()> {
-    let mut all: BTreeSet<&Path> = BTreeSet::new();
-    for folder in folders {
-        all.extend(folder.ancestors().take_while(|a| a.starts_with(root)));
-    }
-    for folder in all {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    let all: BTreeSet<PathBuf> = folders.iter().flat_map(|folder| up_to(root, folder)).collect();
+    all.iter().try_for_each(|folder| disk::sync_folder(folder))
 }

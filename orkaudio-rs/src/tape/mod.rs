@@ -4,11 +4,17 @@
 //! whose bytes and whose name are on the disk; only then is it told to be ready.
 
 pub mod closed;
+mod disk;
 pub mod ears;
 pub mod file;
 pub mod finish;
 pub mod packets;
 pub mod recover;
 pub mod sidecar;
+pub mod sync;
+pub mod volume;
 pub mod wav;
 pub mod worker;
+
+#[cfg(test)]
+mod tests;

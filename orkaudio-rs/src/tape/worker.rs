@@ -2,10 +2,12 @@
 
 use super::{
     ears::Ears,
-    file::{ClosedTape, TapeFile},
+    file::TapeFile,
     finish::{Finish, Heard, Step},
     packets::{self, PacketFile},
     sidecar::Sidecars,
+    sync::Opened,
+    volume::Volume,
     wav::Layout,
 };
 use crate::{
@@ -25,16 +27,21 @@ use orkbase::{
 use std::{
     collections::HashMap,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender},
     },
+    time::Duration,
 };
 
 /// Names tried when the wanted one is taken.
 const NAMES: u32 = 100;
+
+/// Why a tape is damaged that a fault ended.
+const FAULT: &str = "a fault of the program ended it";
 
 /// How tapes are made.
 #[derive(Clone, Debug)]
@@ -61,6 +68,10 @@ pub struct TapeSettings {
     pub sidecars: Option<Sidecars>,
     /// Calendar of the date in the file.
     pub zone: TimeZone,
+    /// The disk that they are on.
+    pub volume: Arc<Volume>,
+    /// Open tapes are forced to the disk this often; `None` leaves that to the system.
+    pub sync_interval: Option<Duration>,
 }
 
 /// What the engine tells a worker.
@@ -87,6 +98,16 @@ impl Job {
             Self::Close(ending) => ending.closing.tape,
         }
     }
+
+    /// Bytes that wait in it.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Audio(block) => block.bytes.len(),
+            Self::Packets(block) => block.bytes.len(),
+            Self::Open(_) | Self::Close(_) => 0,
+        }
+    }
 }
 
 /// How a tape ends.
@@ -105,9 +126,23 @@ pub struct Ending {
 /// What the workers counted.
 #[derive(Debug, Default)]
 pub struct TapeCounters {
-    /// Tapes that could not be created.
+    /// Tapes that could not be created when their call began.
     pub open_failed: AtomicU64,
-    /// Writes that failed; the tape ends there.
+    /// Tapes that were not begun because the disk had less than its reserve.
+    pub turned_away: AtomicU64,
+    /// Tapes that went on, or began late, when the disk took them again.
+    pub resumed: AtomicU64,
+    /// Recordings without a tape: the disk took nothing of them while they lasted.
+    pub not_recorded: AtomicU64,
+    /// Tapes that ended by a fault of the program, of a decoder for instance.
+    pub panicked: AtomicU64,
+    /// Open tapes forced to the disk.
+    pub syncs: AtomicU64,
+    /// Open tapes that could not be: they are damaged.
+    pub sync_failed: AtomicU64,
+    /// Gauge: how much later than they should open tapes reach the disk, in milliseconds.
+    pub sync_behind_ms: AtomicU64,
+    /// Tapes of which the disk refused something.
     pub write_failed: AtomicU64,
     /// Frames of audio that could not be written.
     pub lost_frames: AtomicU64,
@@ -140,12 +175,44 @@ pub struct TapeCounters {
 struct Tape {
     audio: TapeAudio,
     rate: u32,
-    file: Result<TapeFile, io::Error>,
+    place: Place,
     packets: Beside,
     /// What its packets are said to be.
     comment: String,
     /// Keys in its audio.
     ears: Option<Ears>,
+}
+
+/// Where the audio of a tape goes.
+enum Place {
+    /// To its file.
+    File(TapeFile),
+    /// Nowhere as long as the disk takes no more tapes; that, and what the file is to be.
+    Nowhere(io::Error, Box<Opening>),
+    /// Nowhere any more: a fault of the program ended it; what there was.
+    Over(Option<TapeFile>),
+}
+
+impl Place {
+    const fn file(&mut self) -> Option<&mut TapeFile> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Nowhere(..) | Self::Over(_) => None,
+        }
+    }
+}
+
+impl Tape {
+    /// A fault of the program ended it. What its audio and its ears remember is not to be trusted any more.
+    fn end(&mut self) {
+        let place = std::mem::replace(&mut self.place, Place::Over(None));
+        self.place = match place {
+            Place::File(file) => Place::Over(Some(file)),
+            Place::Nowhere(..) => Place::Over(None),
+            over @ Place::Over(_) => over,
+        };
+        self.ears = None;
+    }
 }
 
 /// Packets beside a tape.
@@ -167,6 +234,7 @@ pub struct Worker {
     finish: SyncSender<Step>,
     empties: SyncSender<Vec<Vec<u8>>>,
     feeds: Arc<Feeds>,
+    syncing: Option<Opened>,
 }
 
 impl Worker {
@@ -180,55 +248,31 @@ impl Worker {
         empties: SyncSender<Vec<Vec<u8>>>,
         feeds: Arc<Feeds>,
     ) -> Self {
-        Self { decoders, settings, counters, finish, empties, feeds }
+        Self { decoders, settings, counters, finish, empties, feeds, syncing: None }
     }
 
-    /// Works until nobody gives it jobs any more.
-    pub fn run(&self, jobs: &Receiver<Vec<Job>>) {
+    /// Its open tapes are told to whoever forces them to the disk.
+    #[must_use]
+    pub fn syncing(self, opened: Option<Opened>) -> Self {
+        Self { syncing: opened, ..self }
+    }
+
+    /// Works until nobody gives it jobs any more; takes what it has done off `waiting` bytes.
+    pub fn run(&self, jobs: &Receiver<Vec<Job>>, waiting: &AtomicUsize) {
         let mut tapes: HashMap<TapeId, Tape, RandomState> = HashMap::default();
         let mut scratch = Scratch::default();
         for batch in jobs {
             let mut empties = Vec::with_capacity(batch.len());
             for job in batch {
-                match job {
-                    Job::Open(opening) => {
-                        let tape = self.open(&opening);
-                        tapes.insert(opening.tape, tape);
-                    }
-                    Job::Audio(block) => {
-                        if let Some(Tape { audio, file, ears, .. }) = tapes.get_mut(&block.tape) {
-                            let feed = self.feeds.get(block.tape);
-                            let file = file.as_mut().ok();
-                            let sink = &mut Outlets { file, feed: feed.as_deref() };
-                            let Block { news, bytes, until, .. } = &block;
-                            match ears {
-                                Some(ears) => {
-                                    ears.learn(news);
-                                    let mut sink = ears.on(sink);
-                                    audio.handle_block(
-                                        news,
-                                        bytes,
-                                        *until,
-                                        &mut scratch,
-                                        &mut sink,
-                                    );
-                                    ears.due(*until, &mut |tag| self.tag(tag));
-                                }
-                                None => {
-                                    audio.handle_block(news, bytes, *until, &mut scratch, sink);
-                                }
-                            }
-                        }
-                        empties.push(block.bytes);
-                    }
-                    Job::Packets(block) => {
-                        if let Some(tape) = tapes.get_mut(&block.tape) {
-                            self.keep(tape, &block);
-                        }
-                    }
-                    Job::Close(ending) => {
-                        let tape = tapes.remove(&ending.closing.tape);
-                        self.close(tape, *ending, &mut scratch);
+                waiting.fetch_sub(job.bytes(), Ordering::Relaxed);
+                let id = job.tape();
+                // A fault ends the recording that it comes from and no other.
+                let work = || self.handle(job, &mut tapes, &mut scratch, &mut empties);
+                if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                    scratch = Scratch::default();
+                    self.fault(id);
+                    if let Some(tape) = tapes.get_mut(&id) {
+                        tape.end();
                     }
                 }
             }
@@ -237,32 +281,131 @@ impl Worker {
         }
     }
 
+    fn handle(
+        &self,
+        job: Job,
+        tapes: &mut HashMap<TapeId, Tape, RandomState>,
+        scratch: &mut Scratch,
+        empties: &mut Vec<Vec<u8>>,
+    ) {
+        match job {
+            Job::Open(opening) => {
+                let tape = self.open(&opening);
+                tapes.insert(opening.tape, tape);
+            }
+            Job::Audio(block) => {
+                if let Some(tape) = tapes.get_mut(&block.tape) {
+                    self.hear(tape, &block, scratch);
+                }
+                empties.push(block.bytes);
+            }
+            Job::Packets(block) => {
+                if let Some(tape) = tapes.get_mut(&block.tape) {
+                    self.keep(tape, &block);
+                }
+            }
+            Job::Close(ending) => {
+                let tape = tapes.remove(&ending.closing.tape);
+                self.close(tape, *ending, scratch);
+            }
+        }
+    }
+
+    fn hear(&self, tape: &mut Tape, block: &Block, scratch: &mut Scratch) {
+        if matches!(tape.place, Place::Over(_)) {
+            return;
+        }
+        self.begin_late(tape);
+        let Tape { audio, place, ears, .. } = tape;
+        let feed = self.feeds.get(block.tape);
+        let was_refused = place.file().is_some_and(|file| file.refused().is_some());
+        let sink = &mut Outlets { file: place.file(), feed: feed.as_deref() };
+        let Block { news, bytes, until, .. } = block;
+        match ears {
+            Some(ears) => {
+                ears.learn(news);
+                let mut sink = ears.on(sink);
+                audio.handle_block(news, bytes, *until, scratch, &mut sink);
+                ears.due(*until, &mut |tag| self.digit(tag));
+            }
+            None => audio.handle_block(news, bytes, *until, scratch, sink),
+        }
+        match place.file().map(|file| file.refused()) {
+            Some(Some(error)) => self.refused(error),
+            Some(None) if was_refused => self.resumed(),
+            Some(None) | None => {}
+        }
+    }
+
+    /// The disk refused something: told when it begins, not for each call.
+    fn refused(&self, error: &io::Error) {
+        if self.settings.volume.refused(error) {
+            tracing::error!(%error, "the disk of tapes refuses: audio is being lost");
+        }
+    }
+
+    fn resumed(&self) {
+        self.counters.resumed.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn open(&self, opening: &Opening) -> Tape {
         let decoders = Arc::clone(&self.decoders);
         let audio = TapeAudio::with(opening.rate, self.settings.late_ms, decoders)
             .concealing(self.settings.conceal);
-        let file = self.create(opening);
-        if let Err(error) = &file {
-            self.counters.open_failed.fetch_add(1, Ordering::Relaxed);
-            let path = self.settings.root.join(&opening.path);
-            tracing::error!(orkuid = %opening.orkuid, path = %path.display(), %error, "cannot create a tape: its audio is lost");
-        }
+        let place = if self.settings.volume.takes_tapes() {
+            match self.create(opening) {
+                Ok(file) => Place::File(file),
+                Err(error) => {
+                    self.counters.open_failed.fetch_add(1, Ordering::Relaxed);
+                    self.refused(&error);
+                    Place::Nowhere(error, Box::new(opening.clone()))
+                }
+            }
+        } else {
+            self.counters.turned_away.fetch_add(1, Ordering::Relaxed);
+            self.settings.volume.turned_away();
+            let why = "the disk has less than tapes.reserve_mib left";
+            let why = io::Error::new(io::ErrorKind::StorageFull, why);
+            Place::Nowhere(why, Box::new(opening.clone()))
+        };
         let Opening { orkuid, message, .. } = opening;
         let ears = self.settings.inband_dtmf.then(|| Ears::new(opening));
         let comment = format!("recording {orkuid}, call {}", message.nativecallid);
-        Tape { audio, rate: opening.rate, file, packets: Beside::Nothing, comment, ears }
+        Tape { audio, rate: opening.rate, place, packets: Beside::Nothing, comment, ears }
+    }
+
+    /// A call that began when the disk took no tapes is recorded from when it does.
+    fn begin_late(&self, tape: &mut Tape) {
+        let Place::Nowhere(why, opening) = &mut tape.place else { return };
+        if !self.settings.volume.takes_tapes() {
+            return;
+        }
+        match self.create(opening) {
+            Ok(mut file) => {
+                let why = std::mem::replace(why, io::ErrorKind::StorageFull.into());
+                file.begins_late(tape.audio.frames(), why);
+                self.resumed();
+                tape.place = Place::File(file);
+            }
+            Err(error) => self.refused(&error),
+        }
     }
 
     /// Tells of a key, in its turn before the tape is told of.
-    fn tag(&self, tag: AddTag) {
+    fn digit(&self, tag: AddTag) {
         self.counters.inband_digits.fetch_add(1, Ordering::Relaxed);
         if self.finish.send(Step::Tagged(Box::new(tag))).is_err() {
             tracing::error!("the finishing thread is gone: a key is not told");
         }
     }
 
+    fn fault(&self, tape: TapeId) {
+        self.counters.panicked.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(tape = tape.0, "a recording ended by a fault of the program");
+    }
+
     fn keep(&self, tape: &mut Tape, block: &PacketBlock) {
-        if let (Beside::Nothing, Ok(file)) = (&tape.packets, &tape.file) {
+        if let (Beside::Nothing, Place::File(file)) = (&tape.packets, &tape.place) {
             tape.packets = match PacketFile::create(file.path(), &tape.comment, self.settings.mode)
             {
                 Ok(packets) => Beside::Open(packets),
@@ -302,7 +445,13 @@ impl Worker {
             let made = TapeFile::create(&path, layout, &info, self.settings.mode);
             match made {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => return made,
+                Ok(file) => {
+                    if let (Some(syncing), Some(folder)) = (&self.syncing, path.parent()) {
+                        syncing.add(file.file(), folder.to_owned());
+                    }
+                    return Ok(file);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(io::Error::new(
@@ -317,16 +466,21 @@ impl Worker {
     }
 
     fn close(&self, tape: Option<Tape>, mut ending: Ending, scratch: &mut Scratch) {
-        let Some(Tape { mut file, mut audio, rate, packets, ears, .. }) = tape else { return };
+        let Some(Tape { mut place, mut audio, rate, packets, ears, .. }) = tape else { return };
         let feed = self.feeds.get(ending.closing.tape);
-        let sink = &mut Outlets { file: file.as_mut().ok(), feed: feed.as_deref() };
-        if let Some(mut ears) = ears {
+        let mut over = matches!(place, Place::Over(_));
+        let sink = &mut Outlets { file: place.file(), feed: feed.as_deref() };
+        let digits = &mut ending.closing.digits;
+        let last = || {
+            let Some(mut ears) = ears else { return audio.finish(scratch, sink) };
             audio.finish(scratch, &mut ears.on(sink));
-            let digits = &mut ending.closing.digits;
-            digits.extend(ears.finish(&mut |tag| self.tag(tag)));
+            digits.extend(ears.finish(&mut |tag| self.digit(tag)));
             digits.sort_by_key(|digit| digit.offset_ms);
-        } else {
-            audio.finish(scratch, sink);
+        };
+        if !over && catch_unwind(AssertUnwindSafe(last)).is_err() {
+            *scratch = Scratch::default();
+            self.fault(ending.closing.tape);
+            over = true;
         }
         if let Some(feed) = feed {
             feed.close();
@@ -337,23 +491,32 @@ impl Worker {
             peaks: audio.peaks(),
         };
         let mut lost_frames = 0;
-        let (file, error) = match file {
-            Ok(file) => {
-                lost_frames = file.lost_frames;
+        let mut damage = None;
+        let (file, error) = match place {
+            Place::File(file) | Place::Over(Some(file)) => {
+                lost_frames = file.lost_frames();
                 self.counters.lost_frames.fetch_add(lost_frames, Ordering::Relaxed);
                 let layout = Layout { rate, channels: self.settings.channels };
                 let bytes = file.frames() * layout.frame_bytes();
                 self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
-                if let Some(error) = file.failure() {
+                let file = file.close();
+                if let Some(error) = &file.failed {
                     self.counters.write_failed.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(orkuid = %ending.closing.message.recid, path = %file.path().display(), lost_frames, %error, "a tape could not be written to its end");
+                    damage = Some(error.to_string());
+                    tracing::error!(orkuid = %ending.closing.message.recid, path = %file.path.display(), lost_frames, %error, "a tape is not whole");
                 }
-                (Some(file.close()), None)
+                if over {
+                    damage = Some(FAULT.to_owned());
+                }
+                (Some(file), None)
             }
-            Err(error) => {
-                self.counters.lost_frames.fetch_add(audio.frames(), Ordering::Relaxed);
-                (None::<ClosedTape>, Some(error.to_string()))
+            Place::Nowhere(error, _) => {
+                lost_frames = audio.frames();
+                self.counters.lost_frames.fetch_add(lost_frames, Ordering::Relaxed);
+                self.counters.not_recorded.fetch_add(1, Ordering::Relaxed);
+                (None, Some(error.to_string()))
             }
+            Place::Over(None) => (None, Some(FAULT.to_owned())),
         };
         let packets = match packets {
             Beside::Open(packets) => {
@@ -364,7 +527,7 @@ impl Worker {
             }
             Beside::Nothing | Beside::Refused => None,
         };
-        let finish = Finish { file, packets, error, ending, lost_frames, heard };
+        let finish = Finish { file, packets, error, damage, ending, lost_frames, heard };
         if self.finish.send(Step::Closed(Box::new(finish))).is_err() {
             tracing::error!("the finishing thread is gone: a tape keeps its .part name");
         }

@@ -9,6 +9,9 @@ mod compliance;
 mod crash;
 mod disk;
 mod hostile;
+mod power;
+mod rig_disk;
+mod rig_recorder;
 mod tracker;
 mod wire;
 
@@ -41,6 +44,12 @@ impl Found {
     pub const fn when(kept: bool, runs: u64, figure: String) -> Self {
         if kept { Self::Kept { runs, figure } } else { Self::Broken { runs, figure } }
     }
+
+    /// What a row found; broken if it could not be brought to its end.
+    #[must_use]
+    pub fn of(found: Result<Self, String>) -> Self {
+        found.unwrap_or_else(|why| Self::Broken { runs: 0, figure: why })
+    }
 }
 
 /// One row of the matrix.
@@ -59,8 +68,9 @@ pub struct Row {
 /// All rows, in the order of their names.
 #[must_use]
 pub fn rows() -> Vec<Row> {
-    let groups: [&[Row]; 7] = [
+    let groups: [&[Row]; 8] = [
         &crash::ROWS,
+        &power::ROWS,
         &disk::ROWS,
         &tracker::ROWS,
         &clients::ROWS,
