@@ -3,7 +3,10 @@
 use crate::{
     engine::Listener,
     http::EventHub,
-    tape::finish::{Finished, Outcome, Report},
+    tape::{
+        finish::{Finished, Outcome, Report},
+        ledger,
+    },
     track::ReporterHandle,
 };
 use dashmap::DashMap;
@@ -129,6 +132,9 @@ pub fn ready(finished: &Finished, path: &str) -> TapeMessage {
     ];
     for (tag, value) in losses.into_iter().filter(|(_, value)| *value > 0) {
         message.tags.insert(tag.to_owned(), value.to_string());
+    }
+    if let Some(file) = finished.stored.iter().find(|file| file.path == path) {
+        message.tags.insert(ledger::TAG.to_owned(), file.digest.sha256.to_string());
     }
     if let Some(side) = silent(finished) {
         message.tags.insert("silent".to_owned(), side.to_owned());

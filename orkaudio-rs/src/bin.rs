@@ -1,10 +1,15 @@
 //! Recordings that a tracker decided not to keep: all their files go.
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    tape::{ledger::Ledger, worker::relative},
+};
 use orkbase::companions;
+use orkvault::ledger::Event;
 use std::{
     fs, io,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 /// Where recordings and their second copies lie.
@@ -13,16 +18,17 @@ pub struct Bin {
     folder: PathBuf,
     /// The folder of copies, and their extension.
     copies: Option<(PathBuf, &'static str)>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Bin {
     /// For the folders of this configuration.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, ledger: Option<Arc<Ledger>>) -> Self {
         let copies = config.output.copy_folder.clone();
         let copies = (!copies.as_os_str().is_empty())
             .then(|| (copies, config.output.copy_format.extension()));
-        Self { folder: config.tapes.folder.clone(), copies }
+        Self { folder: config.tapes.folder.clone(), copies, ledger }
     }
 
     /// Deletes a recording by the name it was reported with, its second copy and what lies beside either.
@@ -33,8 +39,12 @@ impl Bin {
             tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
             return;
         }
+        let mut gone = Vec::new();
         match fs::remove_file(self.folder.join(name)) {
-            Ok(()) => tracing::info!(recid, filename, tracker, "deleted as the tracker decided"),
+            Ok(()) => {
+                tracing::info!(recid, filename, tracker, "deleted as the tracker decided");
+                gone.push(self.folder.join(name));
+            }
             Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
         }
         let mut others: Vec<PathBuf> =
@@ -46,11 +56,20 @@ impl Bin {
             others.extend(companions::beside(copy).iter().map(|name| folder.join(name)));
         }
         for path in others {
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::error!(recid, path = %path.display(), tracker, %error, "cannot delete");
+            match fs::remove_file(&path) {
+                Ok(()) => gone.push(path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::error!(recid, path = %path.display(), tracker, %error, "cannot delete");
+                }
             }
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.enter(gone.iter().map(|path| Event::Gone {
+                recid: recid.to_owned(),
+                path: relative(&self.folder, path),
+                by: tracker.to_owned(),
+            }));
         }
     }
 }
@@ -75,7 +94,7 @@ mod tests {
         for name in gone.iter().chain(&copies).chain(&left) {
             fs::write(home.path().join(name), "x").unwrap();
         }
-        let bin = Bin::new(&config);
+        let bin = Bin::new(&config, None);
         for name in ["../secret.wav", "/etc/passwd", "2026/a.local.wav"] {
             bin.take("a", name, "tracker");
         }

@@ -155,6 +155,7 @@ impl Engine {
                     mode: tapes.mode,
                     sync: tapes.sync,
                     sidecars: tapes.sidecars,
+                    ledger: tapes.ledger.clone(),
                     zone: tapes.zone.clone(),
                 };
                 let (counters, told) = (Arc::clone(&counters), Arc::clone(&told));

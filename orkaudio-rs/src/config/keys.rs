@@ -188,6 +188,8 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "tapes.mode" => tapes.mode = mode;
     "tapes.sync" => tapes.sync = truth;
     "tapes.sidecar" => tapes.sidecar = truth;
+    "tapes.ledger" => tapes.ledger = truth;
+    "tapes.ledger_key" => tapes.ledger_key = file_or_none;
     "tapes.workers" => tapes.workers = |value| whole(value, 1..=64);
     "tapes.backlog_mib" => tapes.backlog_mib = |value| whole(value, 1..=65_536);
 

@@ -101,6 +101,10 @@ pub struct Tapes {
     pub sync: bool,
     /// What is told of a tape is written beside it, as JSON.
     pub sidecar: bool,
+    /// What becomes of recordings is written down beside them, with their hashes.
+    pub ledger: bool,
+    /// The secret that its lines are linked with; `None` links them so that anybody can.
+    pub ledger_key: Option<PathBuf>,
     /// Threads that decode and write, 1 to 64.
     pub workers: usize,
     /// Audio that may wait for a slow disk, in MiB.
@@ -188,6 +192,8 @@ impl Default for Config {
                 mode: 0o640,
                 sync: true,
                 sidecar: false,
+                ledger: true,
+                ledger_key: None,
                 workers: 1,
                 backlog_mib: 256,
             },

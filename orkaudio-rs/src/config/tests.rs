@@ -150,6 +150,8 @@ fn every_key_sets_its_own_field() {
         mode = "0600"
         sync = false
         sidecar = true
+        ledger = false
+        ledger_key = "/etc/ork/ledger.key"
         workers = 64
         backlog_mib = 10
         [output]
@@ -270,6 +272,8 @@ fn every_key_sets_its_own_field() {
             mode: 0o600,
             sync: false,
             sidecar: true,
+            ledger: false,
+            ledger_key: Some(PathBuf::from("/etc/ork/ledger.key")),
             workers: 64,
             backlog_mib: 10,
         },

@@ -40,6 +40,7 @@ fn bench(process: Option<Process>) -> Bench {
             heard.lock().unwrap().push(recovered.message.clone());
             true
         }),
+        ledger: None,
         process,
     };
     Bench { home, importer, told }

@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     format::{Labels, WavReader},
-    tape::{packets, worker::relative},
+    tape::{
+        ledger::{self, Stored},
+        packets,
+        worker::relative,
+    },
 };
 use orkbase::{
     call::{
@@ -54,8 +58,8 @@ pub fn clean(root: &Path) {
 
 /// Hears of a step, and of the percent of it that are done; says whether to go on.
 pub(super) type Watch<'a> = dyn FnMut(Step, u64) -> bool + 'a;
-/// Tells that a tape is ready; says whether that is stored.
-pub(super) type Tell<'a> = dyn FnMut(&TapeMessage, &[String]) -> bool + 'a;
+/// Tells that a tape is ready, with its files and what they are; says whether that is stored.
+pub(super) type Tell<'a> = dyn FnMut(&TapeMessage, &[String], &[Stored]) -> bool + 'a;
 
 /// How a job ended.
 #[derive(Debug, Eq, PartialEq)]
@@ -355,7 +359,12 @@ impl<'a> Job<'a> {
     fn tell(&mut self, names: Vec<String>, tell: &mut Tell<'_>) -> bool {
         self.message.stage = Stage::Ready;
         self.message.filename = names.first().cloned().unwrap_or_default();
-        tell(&self.message, &names)
+        let stored = match self.shop.ledger {
+            Some(_) => ledger::stored(&self.shop.root, &names, &self.message),
+            None => Vec::new(),
+        };
+        ledger::tag(&mut self.message, &stored);
+        tell(&self.message, &names, &stored)
     }
 
     /// A processor failed: the tape stays as it was recorded, and says so.

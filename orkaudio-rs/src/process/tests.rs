@@ -65,6 +65,7 @@ fn process(root: &Path, output: &Output, part: PathBuf, stored: bool) -> (Told, 
         mode: 0o640,
         sync: true,
         sidecars: None,
+        ledger: None,
         zone: jiff::tz::TimeZone::UTC,
     };
     let told = Told::default();

@@ -22,6 +22,7 @@ use crate::{
     office::Office,
     process::{self, Plan},
     report, setup,
+    tape::ledger::Ledger,
     track::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
     },
@@ -48,6 +49,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
@@ -99,6 +101,9 @@ pub enum RunError {
     /// The interfaces.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
+    /// The ledger.
+    #[error("{0}")]
+    Ledger(String),
     /// A thread, or old tapes that cannot be looked through.
     #[error("{what}: {error}")]
     Io {
@@ -118,8 +123,8 @@ pub struct Services {
     feeds: Arc<Feeds>,
     shared: Arc<Shared>,
     commands: Receiver<(Command, oneshot::Sender<Reply>)>,
-    verdicts: Receiver<TrackerVerdict>,
-    bin: Bin,
+    bin: JoinHandle<()>,
+    ledger: Option<Arc<Ledger>>,
     announcer: Announcer,
     /// Tapes of an earlier process that are to be processed.
     left: Vec<PathBuf>,
@@ -193,11 +198,22 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         process::clean(&config.output.copy_folder);
     }
     let sidecars = setup::sidecars(config, config.tapes.sync);
-    let left = salvage::save(&config.tapes.folder, &track, plan, sidecars)?;
+    let ledger = setup::ledger(config, &config.tapes.folder, config.tapes.sync);
+    let ledger = ledger.map_err(RunError::Ledger)?;
+    let left = salvage::save(&config.tapes.folder, &track, plan, sidecars, ledger.as_deref())?;
+    let bin = Bin::new(config, ledger.clone());
+    // Deleting waits for the disk, so the engine does not do it. It ends with the last link to a tracker.
+    let bin = thread::Builder::new().name("bin".to_owned()).spawn(move || {
+        for TrackerVerdict::Delete { recid, filename, tracker } in verdicts {
+            bin.take(&recid, &filename, &tracker);
+        }
+    });
+    let bin = bin.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
     let (command_in, commands) = sync_channel(COMMANDS);
     let (imported_in, imported) = sync_channel(IMPORTS);
     let announcer = Announcer::new(track.clone(), hub.clone(), Arc::clone(&live));
-    let importer = importer(config, &track, &announcer, plan.then_some(imported_in));
+    let mut importer = importer(config, &track, &announcer, plan.then_some(imported_in));
+    importer.ledger.clone_from(&ledger);
     let audit = config.tracker.state_folder.join(&config.doors.audit_file);
     let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
     let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
@@ -235,8 +251,8 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         feeds,
         shared,
         commands,
-        verdicts,
-        bin: Bin::new(config),
+        bin,
+        ledger,
         announcer,
         left,
         imported,
@@ -267,6 +283,7 @@ fn importer(
         ids: Mutex::new(TrackingIds::new(seed().wrapping_add(228_488) % 456_976)),
         known: Box::new(move |recid| journal.is_ready(recid).unwrap_or(false)),
         tell: Box::new(move |report| announcer.reported(report)),
+        ledger: None,
         process,
     }
 }
@@ -310,10 +327,11 @@ impl Services {
     /// # Errors
     /// When a thread cannot be started.
     pub fn engine(&mut self, config: &Config) -> Result<Engine, RunError> {
-        let settings = EngineSettings {
+        let mut settings = EngineSettings {
             feeds: Arc::clone(&self.feeds),
             ..setup::engine(config, config.tapes.folder.clone(), seed(), false, config.tapes.sync)
         };
+        settings.tapes.ledger.clone_from(&self.ledger);
         let announcer = self.announcer.clone();
         let told = move |report| announcer.reported(&report);
         let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)
@@ -342,7 +360,7 @@ impl Services {
         *self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
     }
 
-    /// What is due about once a second: counters for the doors, verdicts of trackers.
+    /// What is due about once a second: counters for the doors.
     pub fn housekeeping(&self, engine: &Engine, extra: &[(&str, u64)]) {
         let (tap, tapes, overrun_ms) = engine.counters();
         let mut counters = report::counters(&tap, &tapes, overrun_ms);
@@ -353,6 +371,9 @@ impl Services {
         for (name, value) in self.live.iter().flat_map(LiveDoor::numbers) {
             counters.insert(name.to_owned(), Value::from(value));
         }
+        if let Some(ledger) = &self.ledger {
+            ledger.count_into(&mut counters);
+        }
         for (name, value) in extra {
             counters.insert((*name).to_owned(), Value::from(*value));
         }
@@ -362,10 +383,6 @@ impl Services {
         engine.resume(self.imported.try_iter().collect());
         *self.shared.processing.lock().unwrap_or_else(PoisonError::into_inner) =
             report::processing(&engine.processing());
-        while let Ok(TrackerVerdict::Delete { recid, filename, tracker }) = self.verdicts.try_recv()
-        {
-            self.bin.take(&recid, &filename, &tracker);
-        }
     }
 
     /// Ends every recording, tells the trackers, closes the doors.
@@ -384,6 +401,9 @@ impl Services {
             );
         }
         self.doors.close(Duration::from_secs(2));
+        if self.bin.join().is_err() {
+            tracing::error!("the thread that deletes recordings panicked");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::RunError;
 use crate::{
     report,
     tape::{
+        ledger::{self, Ledger},
         packets,
         recover::{self, Recovered},
         sidecar::Sidecars,
@@ -11,6 +12,7 @@ use crate::{
     track::ReporterHandle,
 };
 use orkbase::message::tape::TapeMessage;
+use orkvault::ledger::Event;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -23,12 +25,19 @@ pub(super) fn save(
     track: &ReporterHandle,
     plan: bool,
     sidecars: Option<Sidecars>,
+    ledger: Option<&Ledger>,
 ) -> Result<Vec<PathBuf>, RunError> {
-    let tell = |tape: Recovered| -> Result<(), RunError> {
-        if let Some(sidecars) = sidecars
-            && !track.is_ready(&tape.message.recid)?
-        {
-            sidecars.write(&folder.join(&tape.path), &report::recovered(&tape));
+    let tell = |mut tape: Recovered| -> Result<(), RunError> {
+        if !track.is_ready(&tape.message.recid)? {
+            if let Some(ledger) = ledger {
+                let names = std::slice::from_ref(&tape.path);
+                let stored = ledger::stored(folder, names, &tape.message);
+                ledger::tag(&mut tape.message, &stored);
+                ledger.recovered(&tape.message, tape.duration_ms, &stored);
+            }
+            if let Some(sidecars) = sidecars {
+                sidecars.write(&folder.join(&tape.path), &report::recovered(&tape));
+            }
         }
         tell_once(track, tape.message, &tape.path)
     };
@@ -83,7 +92,13 @@ pub(super) fn save(
         let path = format!("{}.wav", open.path);
         match recover::finished(folder, &path, &message) {
             Some(tape) => tell(tape)?,
-            None => track.discarded(&open.recid),
+            None => {
+                track.discarded(&open.recid);
+                let why =
+                    "the recorder was killed before anything of it was on the disk".to_owned();
+                let event = Event::NotKept { recid: open.recid, why };
+                ledger.into_iter().for_each(|ledger| ledger.enter([event.clone()]));
+            }
         }
     }
     Ok(left)

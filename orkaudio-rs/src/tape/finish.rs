@@ -1,11 +1,12 @@
 //! After the last sample: bytes to the disk, the final name, the name to the disk, `ready`.
 //!
-//! Law (in this order): header, data sync, rename, folder sync, report. A sync that failed is final:
+//! Law (in this order): header, data sync, rename, folder sync, ledger, report. A sync that failed is final:
 //! the tape keeps its `.part` name, is told as failed and never as ready.
 
 use super::{
     closed,
     file::ClosedTape,
+    ledger::{self, Stored},
     packets::{self, PacketFile},
     recover::Recovered,
     worker::{Ending, TapeCounters, TapeSettings, relative},
@@ -95,6 +96,8 @@ pub struct Finished {
     pub outcome: Outcome,
     /// All files, where a recording has several; the first is that of [`Outcome::Ready`].
     pub files: Vec<String>,
+    /// The finished files and their hashes, packets too; none without a ledger.
+    pub stored: Vec<Stored>,
 }
 
 /// What whoever reports is told of.
@@ -143,6 +146,7 @@ pub fn run(
                 damage,
                 outcome: Outcome::TooShort,
                 files: Vec::new(),
+                stored: Vec::new(),
             };
             let process = pool.is_some();
             let error = finish.error;
@@ -156,6 +160,7 @@ pub fn run(
             done.push((finished, part));
         }
         let synced = if settings.sync { sync_folders(&settings.root, &folders) } else { Ok(()) };
+        let mut told = Vec::with_capacity(done.len());
         for (mut finished, part) in done {
             if let (Some(pool), Some(part), true) = (pool, part, synced.is_ok()) {
                 pool.give(Work::Fresh(Box::new(finished), part));
@@ -164,6 +169,17 @@ pub fn run(
             if let (Err(error), Outcome::Ready(_)) = (&synced, &finished.outcome) {
                 finished.outcome = Outcome::Failed(format!("cannot sync the folder: {error}"));
             }
+            if let (Some(_), Outcome::Ready(path)) = (&settings.ledger, &finished.outcome) {
+                let names = std::slice::from_ref(path);
+                finished.stored = ledger::stored(&settings.root, names, &finished.closing.message);
+            }
+            told.push(finished);
+        }
+        if let Some(ledger) = &settings.ledger {
+            // One sync for all of them.
+            ledger.enter(told.iter().flat_map(ledger::of));
+        }
+        for finished in told {
             let counter = match &finished.outcome {
                 Outcome::Ready(_) => &counters.finished,
                 Outcome::TooShort => &counters.too_short,

@@ -7,6 +7,7 @@ pub mod closed;
 pub mod ears;
 pub mod file;
 pub mod finish;
+pub mod ledger;
 pub mod packets;
 pub mod recover;
 pub mod sidecar;

@@ -4,6 +4,7 @@ use super::{
     ears::Ears,
     file::{ClosedTape, TapeFile},
     finish::{Finish, Heard, Step},
+    ledger::Ledger,
     packets::{self, PacketFile},
     sidecar::Sidecars,
     wav::Layout,
@@ -59,6 +60,8 @@ pub struct TapeSettings {
     pub sync: bool,
     /// What is told of a tape is written beside it.
     pub sidecars: Option<Sidecars>,
+    /// What becomes of tapes is written down.
+    pub ledger: Option<Arc<Ledger>>,
     /// Calendar of the date in the file.
     pub zone: TimeZone,
 }
