@@ -4,8 +4,7 @@ use crate::{
     config::Config,
     tape::{ledger::Ledger, worker::relative},
 };
-use orkbase::companions;
-use orkvault::ledger::Event;
+use orkvault::{ledger::Event, names};
 use std::{
     fs, io,
     path::{Component, Path, PathBuf},
@@ -48,12 +47,12 @@ impl Bin {
             Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
         }
         let mut others: Vec<PathBuf> =
-            companions::beside(filename).iter().map(|name| self.folder.join(name)).collect();
+            names::beside(filename).iter().map(|name| self.folder.join(name)).collect();
         if let Some((folder, extension)) = &self.copies
-            && let Some(copy) = name.with_extension(extension).to_str()
+            && let Some(copy) = Path::new(names::plain(filename)).with_extension(extension).to_str()
         {
             others.push(folder.join(copy));
-            others.extend(companions::beside(copy).iter().map(|name| folder.join(name)));
+            others.extend(names::beside(copy).iter().map(|name| folder.join(name)));
         }
         for path in others {
             match fs::remove_file(&path) {
@@ -88,7 +87,12 @@ mod tests {
         for folder in ["tapes/2026", "copies/2026"] {
             fs::create_dir_all(home.path().join(folder)).unwrap();
         }
-        let gone = ["tapes/2026/a.local.wav", "tapes/2026/a.remote.wav", "tapes/2026/a.json"];
+        let gone = [
+            "tapes/2026/a.local.wav",
+            "tapes/2026/a.remote.wav",
+            "tapes/2026/a.json",
+            "tapes/2026/a.pcapng.sealed",
+        ];
         let copies = ["copies/2026/a.local.mp3", "copies/2026/a.remote.mp3"];
         let left = ["tapes/2026/ab.wav", "copies/2026/ab.mp3", "secret.wav"];
         for name in gone.iter().chain(&copies).chain(&left) {

@@ -54,6 +54,8 @@ pub enum Verb {
     Token(TokenArguments),
     /// Hold recordings against their ledger: whatever was changed since is named; exit code 1 if anything was.
     Verify(VerifyArguments),
+    /// Open a recording that is sealed (`tapes.encrypt_key`): write it as it is without.
+    Unseal(UnsealArguments),
 }
 
 /// Where settings come from.
@@ -296,4 +298,26 @@ fn day(text: &str) -> Result<String, String> {
 fn hash(text: &str) -> Result<String, String> {
     let sum = orkvault::ledger::Sum::read(&text.to_ascii_lowercase());
     sum.map(|sum| sum.to_string()).ok_or_else(|| "give 64 hexadecimal digits".to_owned())
+}
+
+/// `orkaudio unseal`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+  orkaudio unseal --keys /etc/orkaudio/keys call.wav.sealed          writes call.wav
+  orkaudio unseal call.wav.sealed -o - | aplay                       with the keys of the configuration
+
+Every record is authenticated before it is written. What was changed is named and ends it; of a file that is
+cut short, or was left by a recorder that was killed, what is there is written. Exit code 1 in both cases.")]
+pub struct UnsealArguments {
+    /// See [`Settings`].
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The key file [default: tapes.encrypt_key]
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Where to; - is standard output [default: the name without .sealed]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The sealed file
+    pub file: PathBuf,
 }

@@ -156,6 +156,7 @@ impl Engine {
                     sync: tapes.sync,
                     sidecars: tapes.sidecars,
                     ledger: tapes.ledger.clone(),
+                    keys: tapes.keys.clone(),
                     zone: tapes.zone.clone(),
                 };
                 let (counters, told) = (Arc::clone(&counters), Arc::clone(&told));

@@ -18,7 +18,7 @@ use orkaudio::{
     setup,
     status::{self, StatusError},
     track::{Reporter, ReporterConfig},
-    verify,
+    unseal, verify,
 };
 use orkbase::message::init::InitMessage;
 use std::{
@@ -79,6 +79,8 @@ fn main() -> ExitCode {
         },
         Verb::Token(arguments) => token(&arguments),
         Verb::Verify(arguments) => verify(arguments),
+        Verb::Unseal(arguments) => load(arguments.settings.clone(), Vec::new())
+            .and_then(|config| unseal::run(&config, &arguments).map_err(|why| Failure(why, 1))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,6 +158,8 @@ fn run(arguments: RunArguments) -> Result<(), Failure> {
         config.capture.interfaces = arguments.interface;
     }
     if arguments.check_config {
+        let secrets = setup::keys(&config).and(setup::ledger_link(&config).map(drop));
+        secrets.map_err(|why| Failure(why, 2))?;
         let line = format!(
             "the configuration is good: interfaces {:?}, capture agents {}, tapes in {}, trackers {:?}",
             config.capture.interfaces,

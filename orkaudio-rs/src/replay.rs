@@ -91,6 +91,9 @@ pub enum ReplayError {
     /// The ledger.
     #[error("{0}")]
     Ledger(String),
+    /// What tapes are sealed with.
+    #[error("{0}")]
+    Keys(String),
     /// Tapes.
     #[error("{0} tape(s) could not be written whole; the log names them")]
     Tapes(u64),
@@ -243,6 +246,7 @@ fn start(
     let mut settings = setup::engine(config, folder.clone(), seed, true, config.tapes.sync);
     let ledger = setup::ledger(config, folder, config.tapes.sync).map_err(ReplayError::Ledger)?;
     settings.tapes.ledger.clone_from(&ledger);
+    settings.tapes.keys = setup::keys(config).map_err(ReplayError::Keys)?;
     let engine = Engine::start(settings, listener, report).map_err(ReplayError::Thread)?;
     Ok((engine, ledger))
 }

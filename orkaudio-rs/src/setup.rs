@@ -13,7 +13,12 @@ use orkbase::{
     packet::decoder::Limits,
     tls,
 };
-use orkvault::{book::Rules, keys, ledger::Link};
+use orkvault::{
+    book::Rules,
+    keys::{self, KeyRing},
+    ledger::Link,
+    sealed,
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -45,7 +50,11 @@ pub fn host_facts(config: &Config) -> HostFacts {
         config.tracker.service.clone()
     };
     let plan = Plan::of(&config.output);
-    let extension = plan.map_or_else(|| ".wav".to_owned(), |plan| plan.extension());
+    let mut extension = plan.map_or_else(|| ".wav".to_owned(), |plan| plan.extension());
+    if config.tapes.encrypt_key.is_some() {
+        extension.push('.');
+        extension.push_str(sealed::EXTENSION);
+    }
     HostFacts { hostname, service, extension }
 }
 
@@ -79,6 +88,7 @@ pub fn engine(
             sync,
             sidecars: sidecars(config, sync),
             ledger: None,
+            keys: None,
             zone,
         },
         calls,
@@ -123,6 +133,15 @@ pub fn ledger_link(config: &Config) -> Result<Link, String> {
     let Some(path) = &config.tapes.ledger_key else { return Ok(Link::default()) };
     let key = keys::secret(path).map_err(|why| format!("tapes.ledger_key: {why}"))?;
     Ok(Link::keyed(&key))
+}
+
+/// What tapes are sealed with, if they are.
+///
+/// # Errors
+/// When the key file cannot be used; in words.
+pub fn keys(config: &Config) -> Result<Option<Arc<KeyRing>>, String> {
+    let load = |path| KeyRing::load(path).map_err(|why| format!("tapes.encrypt_key: {why}"));
+    config.tapes.encrypt_key.as_deref().map(load).transpose().map(|keys| keys.map(Arc::new))
 }
 
 /// The ledger of tapes below `folder`, if one is wanted.

@@ -7,5 +7,7 @@ pub mod book;
 pub mod digest;
 pub mod keys;
 pub mod ledger;
+pub mod names;
+pub mod sealed;
 pub mod shelf;
 pub mod verify;

@@ -90,6 +90,7 @@ impl Shelf {
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;
              CREATE TABLE file (path TEXT PRIMARY KEY, recid TEXT NOT NULL, bytes INTEGER NOT NULL,
                  sha256 BLOB NOT NULL, gone INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+             CREATE TABLE unhashed (path TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
              CREATE TABLE doubt (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, path TEXT NOT NULL,
                  detail TEXT NOT NULL) STRICT;",
         )
@@ -156,16 +157,48 @@ impl Shelf {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
+    /// A file may be there, whatever it is.
+    ///
+    /// # Errors
+    /// When the temporary database fails.
+    pub fn allow(&self, path: &str) -> io::Result<()> {
+        let sql = "INSERT OR IGNORE INTO unhashed VALUES (?1)";
+        self.db.prepare_cached(sql).map_err(failed)?.execute([path]).map_err(failed)?;
+        Ok(())
+    }
+
     /// Whether a file is known: `Some(true)` if it ought to be there, `Some(false)` if it was deleted.
     ///
     /// # Errors
     /// When the temporary database fails.
     pub fn knows(&self, path: &str) -> io::Result<Option<bool>> {
-        let mut row =
-            self.db.prepare_cached("SELECT gone FROM file WHERE path = ?1").map_err(failed)?;
+        let mut row = self
+            .db
+            .prepare_cached(
+                "SELECT gone FROM file WHERE path = ?1
+                 UNION ALL SELECT 0 FROM unhashed WHERE path = ?1 LIMIT 1",
+            )
+            .map_err(failed)?;
         let gone: Option<i64> =
             row.query_row([path], |row| row.get(0)).optional().map_err(failed)?;
         Ok(gone.map(|gone| gone == 0))
+    }
+
+    /// What a file was, if it is known.
+    ///
+    /// # Errors
+    /// When the temporary database fails.
+    pub fn get(&self, path: &str) -> io::Result<Option<(Wanted, bool)>> {
+        let sql = "SELECT recid, bytes, sha256, gone FROM file WHERE path = ?1";
+        let mut row = self.db.prepare_cached(sql).map_err(failed)?;
+        let read = |row: &rusqlite::Row<'_>| {
+            let bytes = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+            let gone: bool = row.get(3)?;
+            let sha256 = if gone { [0; 32] } else { row.get(2)? };
+            let digest = Digest { bytes, sha256: Sum(sha256) };
+            Ok((Wanted { path: path.to_owned(), recid: row.get(0)?, digest }, gone))
+        };
+        row.query_row([path], read).optional().map_err(failed)
     }
 
     /// Another file that was this.

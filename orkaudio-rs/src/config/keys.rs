@@ -190,6 +190,7 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "tapes.sidecar" => tapes.sidecar = truth;
     "tapes.ledger" => tapes.ledger = truth;
     "tapes.ledger_key" => tapes.ledger_key = file_or_none;
+    "tapes.encrypt_key" => tapes.encrypt_key = file_or_none;
     "tapes.workers" => tapes.workers = |value| whole(value, 1..=64);
     "tapes.backlog_mib" => tapes.backlog_mib = |value| whole(value, 1..=65_536);
 

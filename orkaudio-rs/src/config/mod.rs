@@ -105,6 +105,8 @@ pub struct Tapes {
     pub ledger: bool,
     /// The secret that its lines are linked with; `None` links them so that anybody can.
     pub ledger_key: Option<PathBuf>,
+    /// The keys that tapes are sealed with; `None` leaves them plain.
+    pub encrypt_key: Option<PathBuf>,
     /// Threads that decode and write, 1 to 64.
     pub workers: usize,
     /// Audio that may wait for a slow disk, in MiB.
@@ -194,6 +196,7 @@ impl Default for Config {
                 sidecar: false,
                 ledger: true,
                 ledger_key: None,
+                encrypt_key: None,
                 workers: 1,
                 backlog_mib: 256,
             },

@@ -152,6 +152,7 @@ fn every_key_sets_its_own_field() {
         sidecar = true
         ledger = false
         ledger_key = "/etc/ork/ledger.key"
+        encrypt_key = ""
         workers = 64
         backlog_mib = 10
         [output]
@@ -274,6 +275,7 @@ fn every_key_sets_its_own_field() {
             sidecar: true,
             ledger: false,
             ledger_key: Some(PathBuf::from("/etc/ork/ledger.key")),
+            encrypt_key: None,
             workers: 64,
             backlog_mib: 10,
         },
@@ -601,6 +603,10 @@ fn what_does_not_fit_together_in_output_is_told() {
         (
             &["output.command=/bin/cp,[IN],[OUT]", "output.processors=report,command"],
             "as it writes",
+        ),
+        (
+            &["output.command=/bin/cp,[IN],[OUT]", "tapes.encrypt_key=/k"],
+            "programs need plain audio",
         ),
         (&["output.rename=[year]"], "needs [orkuid] or [trackingid]"),
         (&["output.command_extension=a/b"], "an extension without its dot"),

@@ -32,6 +32,7 @@ use orkbase::{
     message::tape::{KeepSide, Stage, TapeMessage},
     time::Timestamp,
 };
+use orkvault::keys::KeyRing;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::{
     collections::BTreeMap,
@@ -100,6 +101,8 @@ pub struct Importer {
     pub tell: Tell,
     /// What becomes of recordings is written down.
     pub ledger: Option<Arc<Ledger>>,
+    /// What recordings are sealed with.
+    pub keys: Option<Arc<KeyRing>>,
     /// With them; `None` when there is nothing for them to do.
     pub process: Option<Process>,
 }
@@ -247,7 +250,13 @@ impl Importer {
             }
             message.filename = relative(&self.root, &path);
             let labels = Labels::of(message, &date);
-            match TapeFile::create(&path, layout, &labels.info(), self.mode) {
+            match TapeFile::create_with(
+                &path,
+                layout,
+                &labels.info(),
+                self.mode,
+                self.keys.as_deref(),
+            ) {
                 Ok(tape) => return Ok((tape, path)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(ImportError::Write(error)),
@@ -300,13 +309,14 @@ impl Importer {
         if import.duration == 0 {
             message.duration = at / u64::from(rate);
         }
-        let closed = tape.close();
+        let mut closed = tape.close();
         if let Some(error) = closed.failed {
             return Err(ImportError::Write(error));
         }
         if self.process.is_some() {
-            closed::mark(&closed, message).map_err(ImportError::Write)?;
+            closed::mark(&mut closed, message).map_err(ImportError::Write)?;
         }
+        closed.file.close().map_err(ImportError::Write)?;
         if self.sync {
             closed.file.sync_data().map_err(ImportError::Write)?;
         }

@@ -22,6 +22,7 @@ use crate::{
 };
 use jiff::tz::TimeZone;
 use orkbase::message::tape::TapeMessage;
+use orkvault::keys::KeyRing;
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
@@ -57,6 +58,8 @@ pub struct Shop {
     pub sidecars: Option<Sidecars>,
     /// What becomes of tapes is written down.
     pub ledger: Option<Arc<Ledger>>,
+    /// What files are sealed with; `None` leaves them plain.
+    pub keys: Option<Arc<KeyRing>>,
     /// Calendar of names.
     pub zone: TimeZone,
 }
@@ -320,7 +323,7 @@ impl Shared {
                 end
             }
             Work::Left(part) => {
-                let mended = match recover::mend(&part) {
+                let mended = match recover::mend(&part, self.shop.keys.as_deref()) {
                     Ok(Some(mended)) => mended,
                     Ok(None) => return End::Done,
                     Err(error) => {

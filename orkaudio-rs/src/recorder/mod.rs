@@ -39,6 +39,7 @@ use orkbase::{
     message::init::InitMessage,
     time::Timestamp,
 };
+use orkvault::keys::KeyRing;
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
@@ -104,6 +105,9 @@ pub enum RunError {
     /// The ledger.
     #[error("{0}")]
     Ledger(String),
+    /// What tapes are sealed with.
+    #[error("{0}")]
+    Keys(String),
     /// A thread, or old tapes that cannot be looked through.
     #[error("{what}: {error}")]
     Io {
@@ -125,6 +129,7 @@ pub struct Services {
     commands: Receiver<(Command, oneshot::Sender<Reply>)>,
     bin: JoinHandle<()>,
     ledger: Option<Arc<Ledger>>,
+    keys: Option<Arc<KeyRing>>,
     announcer: Announcer,
     /// Tapes of an earlier process that are to be processed.
     left: Vec<PathBuf>,
@@ -198,9 +203,17 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         process::clean(&config.output.copy_folder);
     }
     let sidecars = setup::sidecars(config, config.tapes.sync);
+    let keys = setup::keys(config).map_err(RunError::Keys)?;
     let ledger = setup::ledger(config, &config.tapes.folder, config.tapes.sync);
     let ledger = ledger.map_err(RunError::Ledger)?;
-    let left = salvage::save(&config.tapes.folder, &track, plan, sidecars, ledger.as_deref())?;
+    let left = salvage::save(
+        &config.tapes.folder,
+        &track,
+        plan,
+        sidecars,
+        ledger.as_deref(),
+        keys.as_deref(),
+    )?;
     let bin = Bin::new(config, ledger.clone());
     // Deleting waits for the disk, so the engine does not do it. It ends with the last link to a tracker.
     let bin = thread::Builder::new().name("bin".to_owned()).spawn(move || {
@@ -214,6 +227,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let announcer = Announcer::new(track.clone(), hub.clone(), Arc::clone(&live));
     let mut importer = importer(config, &track, &announcer, plan.then_some(imported_in));
     importer.ledger.clone_from(&ledger);
+    importer.keys.clone_from(&keys);
     let audit = config.tracker.state_folder.join(&config.doors.audit_file);
     let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
     let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
@@ -253,6 +267,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         commands,
         bin,
         ledger,
+        keys,
         announcer,
         left,
         imported,
@@ -284,6 +299,7 @@ fn importer(
         known: Box::new(move |recid| journal.is_ready(recid).unwrap_or(false)),
         tell: Box::new(move |report| announcer.reported(report)),
         ledger: None,
+        keys: None,
         process,
     }
 }
@@ -332,6 +348,7 @@ impl Services {
             ..setup::engine(config, config.tapes.folder.clone(), seed(), false, config.tapes.sync)
         };
         settings.tapes.ledger.clone_from(&self.ledger);
+        settings.tapes.keys.clone_from(&self.keys);
         let announcer = self.announcer.clone();
         let told = move |report| announcer.reported(&report);
         let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)

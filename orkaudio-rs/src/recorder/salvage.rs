@@ -12,7 +12,7 @@ use crate::{
     track::ReporterHandle,
 };
 use orkbase::message::tape::TapeMessage;
-use orkvault::ledger::Event;
+use orkvault::{keys::KeyRing, ledger::Event, sealed};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -26,6 +26,7 @@ pub(super) fn save(
     plan: bool,
     sidecars: Option<Sidecars>,
     ledger: Option<&Ledger>,
+    keys: Option<&KeyRing>,
 ) -> Result<Vec<PathBuf>, RunError> {
     let tell = |mut tape: Recovered| -> Result<(), RunError> {
         if !track.is_ready(&tape.message.recid)? {
@@ -44,7 +45,7 @@ pub(super) fn save(
     let (mut left, mut recids) = (Vec::new(), BTreeSet::new());
     let unreadable = |error| RunError::Io { what: "cannot look for unfinished tapes", error };
     for part in recover::packet_parts(folder).map_err(unreadable)? {
-        match packets::recover(&part) {
+        match packets::recover(&part, keys) {
             Ok(Some(path)) => {
                 tracing::warn!(path = %path.display(), "recovered the packets of an interrupted tape");
             }
@@ -57,7 +58,7 @@ pub(super) fn save(
     let parts = recover::parts(folder).map_err(unreadable)?;
     for part in &parts {
         if plan {
-            match recover::mend(part) {
+            match recover::mend(part, keys) {
                 Ok(Some(tape)) => {
                     tracing::warn!(orkuid = %tape.message.recid, ms = tape.duration_ms, "an earlier process left a tape to be processed");
                     recids.insert(tape.message.recid);
@@ -70,7 +71,7 @@ pub(super) fn save(
             }
             continue;
         }
-        match recover::recover(folder, part) {
+        match recover::recover(folder, part, keys) {
             Ok(Some(tape)) => {
                 tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
                 tell(tape)?;
@@ -89,8 +90,10 @@ pub(super) fn save(
             continue;
         }
         let Some(message) = open.message else { continue };
-        let path = format!("{}.wav", open.path);
-        match recover::finished(folder, &path, &message) {
+        let plain = format!("{}.wav", open.path);
+        let both = [format!("{plain}.{}", sealed::EXTENSION), plain];
+        let found = both.iter().find_map(|path| recover::finished(folder, path, &message, keys));
+        match found {
             Some(tape) => tell(tape)?,
             None => {
                 track.discarded(&open.recid);

@@ -2,10 +2,11 @@
 
 use super::wav::{self, Extent, Info, Layout};
 use orkbase::audio::tape::{Frame, PcmSink};
+use orkvault::{keys::KeyRing, sealed::Vessel};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +19,7 @@ const REFRESH: u64 = 160_000;
 /// A tape that may be written to.
 #[derive(Debug)]
 pub struct TapeFile {
-    file: File,
+    file: Vessel,
     part: PathBuf,
     path: PathBuf,
     layout: Layout,
@@ -42,6 +43,20 @@ impl TapeFile {
     /// # Errors
     /// When the folder or the file cannot be made; an old part of the same name is an error too.
     pub fn create(path: &Path, layout: Layout, info: &Info<'_>, mode: u32) -> io::Result<Self> {
+        Self::create_with(path, layout, info, mode, None)
+    }
+
+    /// The same, sealed if there are keys.
+    ///
+    /// # Errors
+    /// As for [`TapeFile::create`].
+    pub fn create_with(
+        path: &Path,
+        layout: Layout,
+        info: &Info<'_>,
+        mode: u32,
+        keys: Option<&KeyRing>,
+    ) -> io::Result<Self> {
         let part = part_of(path);
         let open =
             || OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&part);
@@ -52,6 +67,7 @@ impl TapeFile {
             fs::create_dir_all(path.parent().unwrap_or(path))?;
             open()
         })?;
+        let mut file = Vessel::create(file, keys)?;
         let header = wav::header(layout, info);
         file.write_all_at(&header, 0)?;
         Ok(Self {
@@ -93,7 +109,8 @@ impl TapeFile {
 
     fn write_bytes(&mut self, at: u64, frames: u64, bytes: &[u8]) {
         let end = (at + frames) * self.layout.frame_bytes();
-        match self.file.write_all_at(bytes, self.offset(at)) {
+        let offset = self.offset(at);
+        match self.file.write_all_at(bytes, offset) {
             Ok(()) => self.data_bytes = self.data_bytes.max(end),
             Err(error) => {
                 self.lost_frames += frames;
@@ -115,7 +132,7 @@ impl TapeFile {
             frames: self.frames(),
             limit: self.limit,
         };
-        match write_sizes(&self.file, extent) {
+        match write_sizes(&mut self.file, extent) {
             Ok(()) => self.told_bytes = self.data_bytes,
             Err(error) => self.failed = Some(error),
         }
@@ -145,7 +162,7 @@ impl TapeFile {
 }
 
 /// Makes the header of a file tell of what is in it.
-pub(super) fn write_sizes(file: &File, extent: Extent) -> io::Result<()> {
+pub(super) fn write_sizes(file: &mut Vessel, extent: Extent) -> io::Result<()> {
     let (prefix, data) = extent.fields();
     let data_at = u64::try_from(extent.header).unwrap_or(4).saturating_sub(4);
     file.write_all_at(&data, data_at)?;
@@ -178,9 +195,9 @@ impl PcmSink for TapeFile {
         }
         let width = usize::from(self.layout.channels);
         let mut there = vec![0i16; samples.len() * width];
-        if let Err(error) =
-            read_what_is_there(&self.file, bytemuck::cast_slice_mut(&mut there), self.offset(at))
-        {
+        let offset = self.offset(at);
+        let bytes = bytemuck::cast_slice_mut(&mut there);
+        if let Err(error) = read_what_is_there(&mut self.file, bytes, offset) {
             self.failed = Some(error);
             return;
         }
@@ -199,7 +216,7 @@ impl PcmSink for TapeFile {
 }
 
 /// Fills `bytes` from `at`; what lies past the end of the file stays zero.
-fn read_what_is_there(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+fn read_what_is_there(file: &mut Vessel, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.read_at(bytes, at) {
             Ok(0) => return Ok(()),
@@ -218,7 +235,7 @@ fn read_what_is_there(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Res
 #[derive(Debug)]
 pub struct ClosedTape {
     /// Its bytes.
-    pub file: File,
+    pub file: Vessel,
     /// Where it lies.
     pub part: PathBuf,
     /// Where it belongs.

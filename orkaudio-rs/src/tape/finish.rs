@@ -203,7 +203,7 @@ fn settle(settings: &TapeSettings, packets: PacketFile, short: bool, finished: &
     let done = if short {
         packets.remove().map(|()| None)
     } else {
-        packets.finish(settings.sync).map(Some)
+        packets.finish(settings.sync, settings.keys.as_deref()).map(Some)
     };
     match done {
         Ok(None) => {}
@@ -227,7 +227,7 @@ fn finish_one(
     process: bool,
     folders: &mut BTreeSet<PathBuf>,
 ) -> Option<PathBuf> {
-    let Some(tape) = file else {
+    let Some(mut tape) = file else {
         finished.outcome = Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
         return None;
     };
@@ -242,9 +242,12 @@ fn finish_one(
         };
         return None;
     }
-    if process && let Err(error) = closed::mark(&tape, &crate::announce::ready(finished, "")) {
+    if process && let Err(error) = closed::mark(&mut tape, &crate::announce::ready(finished, "")) {
         // It is processed all the same; only a kill before that would lose what is told at the end.
         tracing::warn!(part = %tape.part.display(), %error, "cannot mark a tape as closed");
+    }
+    if let Err(error) = tape.file.close() {
+        finished.damage.get_or_insert_with(|| format!("its end could not be sealed: {error}"));
     }
     // What could be written is kept under its final name too: half a call is better than none, and
     // the report tells what is missing.

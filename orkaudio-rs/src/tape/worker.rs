@@ -23,6 +23,7 @@ use orkbase::{
     },
     call::output::{AddTag, Closing, Opening, PacketBlock, TapeId},
 };
+use orkvault::keys::KeyRing;
 use std::{
     collections::HashMap,
     io,
@@ -62,6 +63,8 @@ pub struct TapeSettings {
     pub sidecars: Option<Sidecars>,
     /// What becomes of tapes is written down.
     pub ledger: Option<Arc<Ledger>>,
+    /// What tapes are sealed with; `None` leaves them plain.
+    pub keys: Option<Arc<KeyRing>>,
     /// Calendar of the date in the file.
     pub zone: TimeZone,
 }
@@ -266,8 +269,9 @@ impl Worker {
 
     fn keep(&self, tape: &mut Tape, block: &PacketBlock) {
         if let (Beside::Nothing, Ok(file)) = (&tape.packets, &tape.file) {
-            tape.packets = match PacketFile::create(file.path(), &tape.comment, self.settings.mode)
-            {
+            let TapeSettings { mode, keys, .. } = &*self.settings;
+            let (path, comment) = (file.path(), &tape.comment);
+            tape.packets = match PacketFile::create_with(path, comment, *mode, keys.as_deref()) {
                 Ok(packets) => Beside::Open(packets),
                 Err(error) => {
                     let path = packets::beside(file.path());
@@ -302,7 +306,8 @@ impl Worker {
             if path.exists() || packets::beside(&path).exists() {
                 continue;
             }
-            let made = TapeFile::create(&path, layout, &info, self.settings.mode);
+            let (mode, keys) = (self.settings.mode, self.settings.keys.as_deref());
+            let made = TapeFile::create_with(&path, layout, &info, mode, keys);
             match made {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made,

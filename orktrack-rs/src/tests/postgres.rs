@@ -112,7 +112,7 @@ fn two_trackers_share_a_database() {
         .open_for_tests()
         .value("SELECT max(version) FROM orktrack_version", &[])
         .unwrap();
-    assert_eq!(known, Some(4));
+    assert_eq!(known, Some(5));
 }
 
 /// A server that lets nobody in without TLS.
@@ -163,7 +163,8 @@ fn the_tables_of_version_3_are_brought_up_to_date() {
     let mut session = place.open_for_tests();
     session
         .batch(
-            "DROP TABLE tape_gone; ALTER TABLE segment DROP CONSTRAINT segment_tape_side_since_key;
+            "DROP TABLE tape_gone; ALTER TABLE tape DROP COLUMN sha256;
+             ALTER TABLE segment DROP CONSTRAINT segment_tape_side_since_key;
              ALTER TABLE segment DROP COLUMN since; ALTER TABLE segment DROP COLUMN until;
              ALTER TABLE segment ADD UNIQUE (tape, side);
              INSERT INTO orkuser (firstname, lastname, email, created) VALUES ('A', 'B', '', 1);
@@ -180,7 +181,7 @@ fn the_tables_of_version_3_are_brought_up_to_date() {
     let since = session.value::<i64>("SELECT since FROM segment WHERE until IS NULL", &[]).unwrap();
     assert_eq!(since, Some(100));
     let version = session.value::<i64>("SELECT max(version) FROM orktrack_version", &[]).unwrap();
-    assert_eq!(version, Some(4));
+    assert_eq!(version, Some(5));
     drop(place.open_for_tests());
 }
 
