@@ -65,15 +65,15 @@ pub fn verify(
     let mut shelf = Shelf::new().map_err(disk)?;
     // Recorders first: what they wrote down is told about more closely.
     let folders = recorders(&mut reader, &config.audio_roots).map_err(text)?;
-    for root in &folders {
+    let mut ledgers = Vec::new();
+    for root in folders {
         let link = files::ledger_link(config.ledger_key.as_deref())?;
         let task = Task { root: root.clone(), link, since: None, head: None };
-        let loaded = LedgerReader::open(&task).and_then(|mut ledger| {
-            ledger.read_on(&mut |item| load(item, root, &shelf, &mut totals, tell))
-        });
-        loaded.map_err(disk)?;
+        ledgers.push((root, LedgerReader::open(&task).map_err(disk)?));
     }
-    rows(&mut reader, config, &shelf, &mut totals, tell)?;
+    read_on(&mut ledgers, &shelf, &mut totals, tell).map_err(disk)?;
+    let mut row = 0;
+    rows(&mut reader, config, &shelf, &mut row, &mut totals, tell)?;
     let mut last = String::new();
     loop {
         let batch = shelf.after(&last, AT_ONCE).map_err(disk)?;
@@ -89,13 +89,17 @@ pub fn verify(
                 })
                 .map_err(disk)?;
             totals.files += 1;
-            if let Some(finding) = found {
+            let (recid, other) = (wanted.recid.clone(), wanted.recid.clone());
+            if let Some(finding) = found
+                // Deleted while we looked, as it should be.
+                && !(finding.kind == Kind::Missing
+                    && reader.read(move |s| retention::is_deleted(s, &other)).map_err(text)?)
+            {
                 tell(finding);
             }
-            let recid = wanted.recid.clone();
             if !reader.read(move |s| retention::was_here(s, &recid)).map_err(text)? {
                 let detail = format!(
-                    "the recorder's ledger tells of recording {}, the database does not: it is older, or lost it",
+                    "the recorder's ledger tells of recording {}, the database does not: it is older, lost it, or was not told yet",
                     wanted.recid
                 );
                 tell(Finding::new(Kind::Database, wanted.path.as_str(), detail));
@@ -103,8 +107,12 @@ pub fn verify(
         }
     }
     for root in &config.audio_roots {
-        added(&root.folder, &shelf, tell).map_err(disk)?;
+        added(&root.folder, &shelf).map_err(disk)?;
     }
+    // What came while we looked.
+    read_on(&mut ledgers, &shelf, &mut totals, tell).map_err(disk)?;
+    rows(&mut reader, config, &shelf, &mut row, &mut totals, tell)?;
+    shelf.standing(tell).map_err(disk)?;
     totals.findings = findings;
     Ok(totals)
 }
@@ -127,6 +135,19 @@ fn look_at_database(
         let detail =
             format!("row {row} of the log of who did what was changed, or one before is gone");
         tell(Finding::new(Kind::Database, shown, detail));
+    }
+    Ok(())
+}
+
+/// Takes in what the ledgers tell and was not read yet.
+fn read_on(
+    ledgers: &mut [(PathBuf, LedgerReader)],
+    shelf: &Shelf,
+    totals: &mut Totals,
+    tell: &mut dyn FnMut(Finding),
+) -> io::Result<()> {
+    for (root, ledger) in ledgers {
+        ledger.read_on(&mut |item| load(item, root, shelf, totals, tell))?;
     }
     Ok(())
 }
@@ -191,17 +212,17 @@ fn rows(
     reader: &mut Reader,
     config: &Config,
     shelf: &Shelf,
+    last: &mut i64,
     totals: &mut Totals,
     tell: &mut dyn FnMut(Finding),
 ) -> Result<(), String> {
     let disk = |error: io::Error| format!("cannot write a temporary file: {error}");
-    let mut last = 0;
     loop {
-        let at_once = i64::from(AT_ONCE);
-        let rows = reader.read(|session| retention::sums_after(session, last, at_once));
+        let (after, at_once) = (*last, i64::from(AT_ONCE));
+        let rows = reader.read(move |session| retention::sums_after(session, after, at_once));
         let rows = rows.map_err(|error| error.to_string())?;
         let Some((end, _)) = rows.last() else { return Ok(()) };
-        last = end.tape;
+        *last = end.tape;
         for (file, sum) in rows {
             totals.recordings += 1;
             let Ok(path) = files::place(&config.audio_roots, &file) else {
@@ -247,7 +268,7 @@ fn rows(
 }
 
 /// Files that neither the database nor a ledger knows.
-fn added(root: &Path, shelf: &Shelf, tell: &mut dyn FnMut(Finding)) -> io::Result<()> {
+fn added(root: &Path, shelf: &Shelf) -> io::Result<()> {
     shelf::walk(root, &root.join(FOLDER), &mut |path| {
         let path = shown(&path);
         if shelf.knows(&path)?.is_some_and(|here| here) {
@@ -259,8 +280,7 @@ fn added(root: &Path, shelf: &Shelf, tell: &mut dyn FnMut(Finding)) -> io::Resul
                 return Ok(());
             }
         }
-        tell(Finding::new(Kind::Added, path, "no recording has this file"));
-        Ok(())
+        shelf.doubt(&Finding::new(Kind::Added, path, "no recording has this file"))
     })
 }
 

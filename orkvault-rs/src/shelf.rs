@@ -270,7 +270,8 @@ impl Shelf {
     /// When the temporary database fails.
     pub fn standing(&self, tell: &mut dyn FnMut(Finding)) -> io::Result<()> {
         let sql = "SELECT d.kind, d.path, d.detail FROM doubt d LEFT JOIN file f ON f.path = d.path
-             WHERE CASE d.kind WHEN 1 THEN coalesce(f.gone, 1) = 1 ELSE coalesce(f.gone, 0) = 0 END
+             LEFT JOIN unhashed u ON u.path = d.path
+             WHERE CASE d.kind WHEN 1 THEN coalesce(f.gone, 1) = 1 AND u.path IS NULL ELSE coalesce(f.gone, 0) = 0 END
              ORDER BY d.id";
         let mut rows = self.db.prepare(sql).map_err(failed)?;
         let mut rows = rows.query([]).map_err(failed)?;

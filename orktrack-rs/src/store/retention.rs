@@ -198,6 +198,14 @@ pub fn sums_after(
     session.rows(sql, args![tape, limit])?.iter().map(read).collect()
 }
 
+/// Whether a recording of this name was deleted, and none is there.
+///
+/// # Errors
+/// See [`DbError`].
+pub fn is_deleted(session: &mut dyn Session, recid: &str) -> Result<bool, DbError> {
+    is_gone_everywhere(session, recid)
+}
+
 /// Whether a recording of this name is known, or was deleted.
 ///
 /// # Errors

@@ -192,7 +192,7 @@ fn a_password_is_not_shown() {
     assert_eq!(shown, "postgres://db.example/calls");
 }
 
-const TESTS: [(&str, fn()); 48] = [
+const TESTS: [(&str, fn()); 49] = [
     ("the_three_published_tape_messages", super::commands::the_three_published_tape_messages),
     ("metadata_says_whose_call_it_was", super::commands::metadata_says_whose_call_it_was),
     ("live_status_of_the_busy_and_the_idle", super::commands::live_status_of_the_busy_and_the_idle),
@@ -276,6 +276,10 @@ const TESTS: [(&str, fn()); 48] = [
         super::rights::tokens_are_told_once_expire_and_are_taken_back,
     ),
     ("commands_from_afar_take_a_token", super::rights::commands_from_afar_take_a_token),
+    (
+        "a_sealed_recording_is_heard_with_its_key_only",
+        super::api::a_sealed_recording_is_heard_with_its_key_only,
+    ),
     ("sound_whole_in_parts_and_its_shape", super::api::sound_whole_in_parts_and_its_shape),
     (
         "what_a_recorder_calls_its_file_leads_nowhere_else",

@@ -3,8 +3,8 @@
 use super::{
     extents::{Extents, Place},
     format::{
-        HEAD, HEADER, Head, Kind, MAX_RECORD, SealError, Sealer, TAG, TRAILER, begin, closing,
-        read_closing, read_header, read_trailer, trailer,
+        HEAD, HEADER, Head, Kind, MAX_RECORD, MAX_RECORDS, SealError, Sealer, TAG, TRAILER, begin,
+        closing, read_closing, read_header, read_trailer, trailer,
     },
 };
 use crate::keys::KeyRing;
@@ -94,6 +94,9 @@ impl SealedFile {
         let mut extents = Extents::default();
         let mut end = wide(HEADER);
         while let Some(head) = head_at(&file, end, length)?.filter(|head| head.kind == Kind::Data) {
+            if extents.records().len() >= MAX_RECORDS {
+                return Err(SealError::End.into());
+            }
             extents.push(Place { offset: head.offset, length: head.length, at: end });
             end += head.record_bytes();
         }
@@ -206,6 +209,9 @@ impl SealedFile {
     pub fn write_all_at(&mut self, bytes: &[u8], mut offset: u64) -> io::Result<()> {
         self.reopen()?;
         for piece in bytes.chunks(MAX_RECORD) {
+            if self.extents.records().len() >= MAX_RECORDS {
+                return Err(io::Error::other("too many records"));
+            }
             let at = self.end;
             self.end += self.append(Kind::Data, offset, piece)?;
             let length = u32::try_from(piece.len()).unwrap_or(0);

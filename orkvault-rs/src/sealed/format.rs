@@ -19,7 +19,9 @@ pub(super) const HEAD: usize = 28;
 pub(super) const TAG: usize = 16;
 /// The most plain bytes of a record.
 pub(super) const MAX_RECORD: usize = 64 * 1024;
-/// The most bytes of a closing record: of three million records.
+/// The most records of a file: a day of calls has some hundred thousand.
+pub(super) const MAX_RECORDS: usize = 3_000_000;
+/// The most bytes of a closing record.
 const MAX_CLOSING: u32 = 64 << 20;
 /// How a closed file ends.
 const END: [u8; 8] = *b"ORKSEND1";
