@@ -3,7 +3,10 @@
 use crate::{
     engine::Listener,
     http::EventHub,
-    tape::finish::{Finished, Outcome, Report},
+    tape::{
+        finish::{Finished, Outcome, Report},
+        ledger,
+    },
     track::ReporterHandle,
 };
 use dashmap::DashMap;
@@ -137,6 +140,9 @@ pub fn ready(finished: &Finished, path: &str) -> TapeMessage {
     }
     if let Some(why) = &finished.damage {
         message.tags.insert("damaged".to_owned(), why.clone());
+    }
+    if let Some(file) = finished.stored.iter().find(|file| file.path == path) {
+        message.tags.insert(ledger::TAG.to_owned(), file.digest.sha256.to_string());
     }
     if let Some(side) = silent(finished) {
         message.tags.insert("silent".to_owned(), side.to_owned());

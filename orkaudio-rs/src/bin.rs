@@ -1,10 +1,14 @@
 //! Recordings that a tracker decided not to keep: all their files go.
 
-use crate::config::Config;
-use orkbase::companions;
+use crate::{
+    config::Config,
+    tape::{ledger::Ledger, worker::relative},
+};
+use orkvault::{ledger::Event, names};
 use std::{
     fs, io,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 /// Where recordings and their second copies lie.
@@ -13,16 +17,17 @@ pub struct Bin {
     folder: PathBuf,
     /// The folder of copies, and their extension.
     copies: Option<(PathBuf, &'static str)>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Bin {
     /// For the folders of this configuration.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, ledger: Option<Arc<Ledger>>) -> Self {
         let copies = config.output.copy_folder.clone();
         let copies = (!copies.as_os_str().is_empty())
             .then(|| (copies, config.output.copy_format.extension()));
-        Self { folder: config.tapes.folder.clone(), copies }
+        Self { folder: config.tapes.folder.clone(), copies, ledger }
     }
 
     /// Deletes a recording by the name it was reported with, its second copy and what lies beside either.
@@ -33,24 +38,37 @@ impl Bin {
             tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
             return;
         }
+        let mut gone = Vec::new();
         match fs::remove_file(self.folder.join(name)) {
-            Ok(()) => tracing::info!(recid, filename, tracker, "deleted as the tracker decided"),
+            Ok(()) => {
+                tracing::info!(recid, filename, tracker, "deleted as the tracker decided");
+                gone.push(self.folder.join(name));
+            }
             Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
         }
         let mut others: Vec<PathBuf> =
-            companions::beside(filename).iter().map(|name| self.folder.join(name)).collect();
+            names::beside(filename).iter().map(|name| self.folder.join(name)).collect();
         if let Some((folder, extension)) = &self.copies
-            && let Some(copy) = name.with_extension(extension).to_str()
+            && let Some(copy) = Path::new(names::plain(filename)).with_extension(extension).to_str()
         {
             others.push(folder.join(copy));
-            others.extend(companions::beside(copy).iter().map(|name| folder.join(name)));
+            others.extend(names::beside(copy).iter().map(|name| folder.join(name)));
         }
         for path in others {
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::error!(recid, path = %path.display(), tracker, %error, "cannot delete");
+            match fs::remove_file(&path) {
+                Ok(()) => gone.push(path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::error!(recid, path = %path.display(), tracker, %error, "cannot delete");
+                }
             }
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.enter(gone.iter().map(|path| Event::Gone {
+                recid: recid.to_owned(),
+                path: relative(&self.folder, path),
+                by: tracker.to_owned(),
+            }));
         }
     }
 }
@@ -69,13 +87,18 @@ mod tests {
         for folder in ["tapes/2026", "copies/2026"] {
             fs::create_dir_all(home.path().join(folder)).unwrap();
         }
-        let gone = ["tapes/2026/a.local.wav", "tapes/2026/a.remote.wav", "tapes/2026/a.json"];
+        let gone = [
+            "tapes/2026/a.local.wav",
+            "tapes/2026/a.remote.wav",
+            "tapes/2026/a.json",
+            "tapes/2026/a.pcapng.sealed",
+        ];
         let copies = ["copies/2026/a.local.mp3", "copies/2026/a.remote.mp3"];
         let left = ["tapes/2026/ab.wav", "copies/2026/ab.mp3", "secret.wav"];
         for name in gone.iter().chain(&copies).chain(&left) {
             fs::write(home.path().join(name), "x").unwrap();
         }
-        let bin = Bin::new(&config);
+        let bin = Bin::new(&config, None);
         for name in ["../secret.wav", "/etc/passwd", "2026/a.local.wav"] {
             bin.take("a", name, "tracker");
         }

@@ -21,6 +21,7 @@ Examples:
   orkaudio decode call.pcap -o tapes                the same, with a list for people; --format opus, mp3, ...
   orkaudio convert --format flac -o copies *.wav    tapes in another format, with all they tell
   orkaudio status --watch                           live calls and counters of the running recorder
+  orkaudio verify                                   whether recordings are what they were
   orkaudio token crm control+read                   a token for a program, see doors.token_file
 
 Every setting of conf/orkaudio.toml can be given as --set key=value or in the environment
@@ -51,6 +52,10 @@ pub enum Verb {
     Status(StatusArguments),
     /// Make a token for a program, and the line of `doors.token_file` that lets it in.
     Token(TokenArguments),
+    /// Hold recordings against their ledger: whatever was changed since is named; exit code 1 if anything was.
+    Verify(VerifyArguments),
+    /// Open a recording that is sealed (`tapes.encrypt_key`): write it as it is without.
+    Unseal(UnsealArguments),
 }
 
 /// Where settings come from.
@@ -252,4 +257,67 @@ pub struct TokenArguments {
     /// read, listen, control, discard joined by +, or all
     #[arg(value_name = "RIGHTS")]
     pub rights: String,
+}
+
+/// `orkaudio verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Reads every file that the ledger below the folder tells of (tapes.ledger), and the ledger itself. Names what
+is missing, changed, truncated, swapped (holds what another recording held), added (no line tells of it)
+or unreadable, and lines or days of the ledger that are missing, changed or out of their place. What a
+tracker had deleted is no finding. The recorder may run meanwhile.
+
+Lines that were taken away from the very end show only against something noted elsewhere: the last line of
+the report has the hash of the last line, for --head next time.
+
+  orkaudio verify --folder tapes
+  orkaudio verify --since 2026-11-01 --json")]
+pub struct VerifyArguments {
+    /// See [`Settings`].
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The folder of recordings [default: tapes.folder]
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Only what was written down on this day (UTC) or later, and files changed since
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    pub since: Option<String>,
+    /// A hash noted from an earlier report: a line must have it
+    #[arg(long, value_name = "HASH", value_parser = hash)]
+    pub head: Option<String>,
+    /// One JSON object per finding on standard output, and last {\"summary\": {what was looked at}}
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn day(text: &str) -> Result<String, String> {
+    let good = orkvault::ledger::is_day(text).then(|| text.to_owned());
+    good.ok_or_else(|| "give a day such as 2026-11-22".to_owned())
+}
+
+fn hash(text: &str) -> Result<String, String> {
+    let sum = orkvault::ledger::Sum::read(&text.to_ascii_lowercase());
+    sum.map(|sum| sum.to_string()).ok_or_else(|| "give 64 hexadecimal digits".to_owned())
+}
+
+/// `orkaudio unseal`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+  orkaudio unseal --keys /etc/orkaudio/keys call.wav.sealed          writes call.wav
+  orkaudio unseal call.wav.sealed -o - | aplay                       with the keys of the configuration
+
+Every record is authenticated before it is written. What was changed is named and ends it; of a file that is
+cut short, or was left by a recorder that was killed, what is there is written. Exit code 1 in both cases.")]
+pub struct UnsealArguments {
+    /// See [`Settings`].
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The key file [default: tapes.encrypt_key]
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Where to; - is standard output [default: the name without .sealed]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The sealed file
+    pub file: PathBuf,
 }

@@ -105,7 +105,7 @@ fn convert(
         let unfinished = unfinished(&path);
         let file = File::create(&unfinished).map_err(at(&unfinished))?;
         targets.push(Target {
-            file,
+            file: file.into(),
             format: arguments.format,
             side,
             bitrate_kbps: arguments.bitrate,

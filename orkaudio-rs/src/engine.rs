@@ -169,6 +169,8 @@ impl Engine {
                     mode: tapes.mode,
                     sync: tapes.sync,
                     sidecars: tapes.sidecars,
+                    ledger: tapes.ledger.clone(),
+                    keys: tapes.keys.clone(),
                     zone: tapes.zone.clone(),
                 };
                 let (counters, told) = (Arc::clone(&counters), Arc::clone(&told));

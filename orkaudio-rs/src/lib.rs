@@ -27,6 +27,8 @@ pub mod setup;
 pub mod status;
 pub mod tape;
 pub mod track;
+pub mod unseal;
+pub mod verify;
 
 /// Notes that a test, or a part of one, was left out; `scripts/test` prints the notes.
 #[cfg(test)]

@@ -7,7 +7,7 @@ use orkaudio::{
     announce::{Announcer, LiveTable},
     cli::{
         Arguments, DecodeArguments, ExplainArguments, ReplayArguments, RunArguments, Settings,
-        TokenArguments, Verb,
+        TokenArguments, Verb, VerifyArguments,
     },
     config::{self, Config, Sources},
     convert::{self, ConvertError},
@@ -18,6 +18,7 @@ use orkaudio::{
     setup,
     status::{self, StatusError},
     track::{Reporter, ReporterConfig},
+    unseal, verify,
 };
 use orkbase::message::init::InitMessage;
 use std::{
@@ -77,6 +78,9 @@ fn main() -> ExitCode {
             shown => shown.map_err(Failure::new),
         },
         Verb::Token(arguments) => token(&arguments),
+        Verb::Verify(arguments) => verify(arguments),
+        Verb::Unseal(arguments) => load(arguments.settings.clone(), Vec::new())
+            .and_then(|config| unseal::run(&config, &arguments).map_err(|why| Failure(why, 1))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,6 +97,16 @@ fn token(arguments: &TokenArguments) -> Result<(), Failure> {
     let (token, line) = made.map_err(|why| Failure(why, 2))?;
     let text = format!("token for the program:\n  {token}\nline for doors.token_file:\n  {line}\n");
     io::stdout().write_all(text.as_bytes()).map_err(Failure::new)
+}
+
+fn verify(arguments: VerifyArguments) -> Result<(), Failure> {
+    let config = load(arguments.settings.clone(), Vec::new())?;
+    match verify::run(&config, &arguments) {
+        Ok(0) => Ok(()),
+        Ok(1) => Err(Failure("1 thing is not as it was".to_owned(), 1)),
+        Ok(findings) => Err(Failure(format!("{findings} things are not as they were"), 1)),
+        Err(why) => Err(Failure(why, 1)),
+    }
 }
 
 fn sources(settings: Settings, more: Vec<String>) -> Sources {
@@ -144,6 +158,8 @@ fn run(arguments: RunArguments) -> Result<(), Failure> {
         config.capture.interfaces = arguments.interface;
     }
     if arguments.check_config {
+        let secrets = setup::keys(&config).and(setup::ledger_link(&config).map(drop));
+        secrets.map_err(|why| Failure(why, 2))?;
         let line = format!(
             "the configuration is good: interfaces {:?}, capture agents {}, tapes in {}, trackers {:?}",
             config.capture.interfaces,
@@ -183,7 +199,8 @@ fn explain(arguments: ExplainArguments) -> Result<(), Failure> {
 }
 
 fn decode(arguments: DecodeArguments) -> Result<(), Failure> {
-    let mut sets = vec!["tapes.sync=false".to_owned()];
+    // For people, at once: nothing is promised of what lies there tomorrow.
+    let mut sets = vec!["tapes.sync=false".to_owned(), "tapes.ledger=false".to_owned()];
     sets.extend(arguments.settings.sets.clone());
     sets.extend(arguments.format.map(|format| format!("output.format={}", format.as_str())));
     let channels = arguments.channels;

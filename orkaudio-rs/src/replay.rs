@@ -9,7 +9,10 @@ use crate::{
     config::Config,
     engine::{Engine, Listener},
     keylog, report, setup,
-    tape::finish::{Finished, Outcome, Report},
+    tape::{
+        finish::{Finished, Outcome, Report},
+        ledger::Ledger,
+    },
 };
 use jiff::tz::TimeZone;
 use orkbase::{
@@ -85,6 +88,12 @@ pub enum ReplayError {
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// The ledger.
+    #[error("{0}")]
+    Ledger(String),
+    /// What tapes are sealed with.
+    #[error("{0}")]
+    Keys(String),
     /// Tapes.
     #[error("{0} tape(s) could not be written whole; the log names them")]
     Tapes(u64),
@@ -129,6 +138,7 @@ pub fn run(
     // follow from the capture alone.
     let mut waiting_to_start = Some((listener, report));
     let mut engine: Option<Engine> = None;
+    let mut ledger = None;
     let mut pace = replay.paced.then(Pace::default);
     let progress = Progress::new(set.total_bytes());
     let mut failure = None;
@@ -164,7 +174,8 @@ pub fn run(
         if engine.is_none()
             && let Some((listener, report)) = waiting_to_start.take()
         {
-            engine = Some(start(config, replay, frame.at, listener, report)?);
+            let (started, kept) = start(config, replay, frame.at, listener, report)?;
+            (engine, ledger) = (Some(started), kept);
         }
         if let Some(engine) = engine.as_mut() {
             if key_log.is_some()
@@ -197,7 +208,10 @@ pub fn run(
         let last = engine.last();
         let (tap, tapes, overrun_ms) = engine.close(last, EndReason::Shutdown);
         if replay.print == Print::Json {
-            let summary = report::counters(&tap, &tapes, overrun_ms);
+            let mut summary = report::counters(&tap, &tapes, overrun_ms);
+            if let Some(ledger) = &ledger {
+                ledger.count_into(&mut summary);
+            }
             print_line(&json!({ "summary": summary }).to_string());
         }
     } else if replay.print == Print::Json {
@@ -224,13 +238,17 @@ fn start(
     first: Timestamp,
     listener: Box<dyn Listener>,
     report: impl FnMut(Report) -> bool + Send + 'static,
-) -> Result<Engine, ReplayError> {
+) -> Result<(Engine, Option<Arc<Ledger>>), ReplayError> {
     let folder = &replay.folder;
     std::fs::create_dir_all(folder)
         .map_err(|error| ReplayError::Folder { path: folder.clone(), error })?;
     let seed = u32::try_from(first.0 / 1_000_000 % 456_976).unwrap_or(0);
-    let settings = setup::engine(config, folder.clone(), seed, true, config.tapes.sync);
-    Engine::start(settings, listener, report).map_err(ReplayError::Thread)
+    let mut settings = setup::engine(config, folder.clone(), seed, true, config.tapes.sync);
+    let ledger = setup::ledger(config, folder, config.tapes.sync).map_err(ReplayError::Ledger)?;
+    settings.tapes.ledger.clone_from(&ledger);
+    settings.tapes.keys = setup::keys(config).map_err(ReplayError::Keys)?;
+    let engine = Engine::start(settings, listener, report).map_err(ReplayError::Thread)?;
+    Ok((engine, ledger))
 }
 
 /// Prints tapes in the order in which their calls ended.

@@ -83,7 +83,20 @@ pub fn tape(finished: &Finished) -> Value {
         if let Some(file) = message.tags.get(crate::tape::packets::TAG) {
             object.insert("raw_file".to_owned(), Value::from(file.as_str()));
         }
+        let sum = |path: &str| {
+            let file = finished.stored.iter().find(|file| file.path == path)?;
+            Some(Value::from(file.digest.sha256.to_string()))
+        };
+        if let Outcome::Ready(path) = &finished.outcome
+            && let Some(sum) = sum(path)
+        {
+            object.insert("sha256".to_owned(), sum);
+        }
         if !finished.files.is_empty() {
+            let sums: Vec<Value> = finished.files.iter().filter_map(|file| sum(file)).collect();
+            if !sums.is_empty() {
+                object.insert("files_sha256".to_owned(), Value::from(sums));
+            }
             object.insert("files".to_owned(), Value::from(finished.files.clone()));
         }
     }
@@ -100,10 +113,13 @@ pub fn recovered(recovered: &Recovered) -> Value {
         "localentrypoint": message.localentrypoint, "direction": message.direction.as_str(),
         "start": message.timestamp, "duration_ms": duration_ms, "tags": message.tags, "file": path,
     });
-    if let (Some(object), Some(file)) =
-        (object.as_object_mut(), message.tags.get(crate::tape::packets::TAG))
-    {
-        object.insert("raw_file".to_owned(), Value::from(file.as_str()));
+    if let Some(object) = object.as_object_mut() {
+        let keys = [("raw_file", crate::tape::packets::TAG), ("sha256", crate::tape::ledger::TAG)];
+        for (key, tag) in keys {
+            if let Some(text) = message.tags.get(tag) {
+                object.insert(key.to_owned(), Value::from(text.as_str()));
+            }
+        }
     }
     object
 }

@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     engine::EngineSettings,
     process::Plan,
-    tape::{sidecar::Sidecars, worker::TapeSettings},
+    tape::{ledger::Ledger, sidecar::Sidecars, worker::TapeSettings},
 };
 use jiff::tz::TimeZone;
 use orkbase::{
@@ -13,7 +13,17 @@ use orkbase::{
     packet::decoder::Limits,
     tls,
 };
-use std::{io, path::PathBuf, sync::Arc};
+use orkvault::{
+    book::Rules,
+    keys::{self, KeyRing},
+    ledger::Link,
+    sealed,
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Files needed besides tapes: doors, trackers, database, logs.
 const OTHER_FILES: u64 = 1_024;
@@ -40,7 +50,11 @@ pub fn host_facts(config: &Config) -> HostFacts {
         config.tracker.service.clone()
     };
     let plan = Plan::of(&config.output);
-    let extension = plan.map_or_else(|| ".wav".to_owned(), |plan| plan.extension());
+    let mut extension = plan.map_or_else(|| ".wav".to_owned(), |plan| plan.extension());
+    if config.tapes.encrypt_key.is_some() {
+        extension.push('.');
+        extension.push_str(sealed::EXTENSION);
+    }
     HostFacts { hostname, service, extension }
 }
 
@@ -73,6 +87,8 @@ pub fn engine(
             min_duration_ms: config.tapes.min_duration_ms,
             sync,
             sidecars: sidecars(config, sync),
+            ledger: None,
+            keys: None,
             zone,
             volume: Arc::default(),
             // A replay can be repeated.
@@ -110,6 +126,41 @@ pub const fn gpl(config: &Config) -> Gpl {
 pub fn sidecars(config: &Config, sync: bool) -> Option<Sidecars> {
     let mode = config.tapes.mode;
     config.tapes.sidecar.then_some(Sidecars { mode, sync })
+}
+
+/// How lines of the ledger are linked.
+///
+/// # Errors
+/// When the key cannot be read; in words.
+pub fn ledger_link(config: &Config) -> Result<Link, String> {
+    let Some(path) = &config.tapes.ledger_key else { return Ok(Link::default()) };
+    let key = keys::secret(path).map_err(|why| format!("tapes.ledger_key: {why}"))?;
+    Ok(Link::keyed(&key))
+}
+
+/// What tapes are sealed with, if they are.
+///
+/// # Errors
+/// When the key file cannot be used; in words.
+pub fn keys(config: &Config) -> Result<Option<Arc<KeyRing>>, String> {
+    let load = |path| KeyRing::load(path).map_err(|why| format!("tapes.encrypt_key: {why}"));
+    config.tapes.encrypt_key.as_deref().map(load).transpose().map(|keys| keys.map(Arc::new))
+}
+
+/// The ledger of tapes below `folder`, if one is wanted.
+///
+/// # Errors
+/// When its key or its folder cannot be used; in words.
+pub fn ledger(config: &Config, folder: &Path, sync: bool) -> Result<Option<Arc<Ledger>>, String> {
+    if !config.tapes.ledger {
+        return Ok(None);
+    }
+    let rules = Rules { link: ledger_link(config)?, mode: config.tapes.mode, sync };
+    let opened = Ledger::open(folder, rules).map_err(|error| {
+        let shown = folder.display();
+        format!("cannot use the ledger below {shown}: {error}; tapes.ledger = false does without")
+    });
+    opened.map(|ledger| Some(Arc::new(ledger)))
 }
 
 /// Raises the limit of open files as far as the system lets us: every live call has one.

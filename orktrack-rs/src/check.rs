@@ -19,7 +19,7 @@ const AT_ONCE: i64 = 1000;
 /// Names told of each kind; all are counted.
 const TOLD: usize = 100;
 /// Files that no recording has are looked for among these.
-const SOUNDS: [&str; 5] = ["wav", "mp3", "flac", "opus", "ogg"];
+const SOUNDS: [&str; 6] = ["wav", "mp3", "flac", "opus", "ogg", "sealed"];
 /// Deepest folder looked into below a root.
 const DEPTH: usize = 16;
 
@@ -90,7 +90,9 @@ pub fn check(database: &Path, roots: &[AudioRoot]) -> Result<Found, String> {
                         found.missing_names.push(format!("{} {}", file.hostname, file.filename));
                     }
                 }
-                Err(FileError::Failed(error)) => return Err(format!("{}: {error}", file.filename)),
+                Err(error @ (FileError::Sealed(_) | FileError::Failed(_))) => {
+                    return Err(format!("{}: {error}", file.filename));
+                }
             }
         }
     }

@@ -89,7 +89,7 @@ mod tests {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (store, _) = Store::open(&database, Arc::new(Counters::default())).unwrap();
             let roots = vec![AudioRoot { hostname: None, folder: audio.clone() }];
-            let folders = Arc::new(Folders { roots, copies: Vec::new() });
+            let folders = Arc::new(Folders { roots, ..Folders::default() });
             let init = InitMessage::new("s", "vm", 1, &audio.display().to_string());
             runtime.block_on(async {
                 let known = Introduction { init, received: 5, address: String::new() };

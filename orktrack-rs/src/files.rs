@@ -4,7 +4,13 @@
 //! file is called and wherever links lead (the kernel sees to it: `openat2`, `RESOLVE_BENEATH`).
 
 use crate::{config::AudioRoot, store::retention::FileOf};
-use orkbase::companions;
+use orkvault::{
+    book::{Book, Rules},
+    keys::{self, KeyRing},
+    ledger::{Event, FOLDER, Link},
+    names,
+    sealed::{SealError, Vessel},
+};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use std::{
     fs::File,
@@ -21,6 +27,9 @@ pub enum FileError {
     /// It is not there.
     #[error("the file is not there")]
     Missing,
+    /// It is sealed, and there is no key that opens it.
+    #[error("the recording is sealed: {0}")]
+    Sealed(String),
     /// The system says no.
     #[error("{0}")]
     Failed(io::Error),
@@ -74,6 +83,32 @@ pub fn open(roots: &[AudioRoot], file: &FileOf) -> Result<File, FileError> {
     }
 }
 
+/// Opens a recording to be heard, with the keys of this file if it is sealed.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn open_sound(
+    roots: &[AudioRoot],
+    keys: Option<&Path>,
+    file: &FileOf,
+) -> Result<Vessel, FileError> {
+    let opened = open(roots, file)?;
+    if !names::is_sealed(Path::new(&file.filename)) {
+        return Ok(Vessel::from(opened));
+    }
+    let Some(keys) = keys else {
+        return Err(FileError::Sealed("audio.key_file names no keys".to_owned()));
+    };
+    // Each time, so that a new key needs no new start.
+    let ring = KeyRing::load(keys).map_err(FileError::Sealed)?;
+    Vessel::open(opened, Some(&ring)).map_err(|error| {
+        match error.get_ref().and_then(|cause| cause.downcast_ref::<SealError>()) {
+            Some(cause) => FileError::Sealed(cause.to_string()),
+            None => FileError::Failed(error),
+        }
+    })
+}
+
 /// Extensions that second copies have; a recorder's copies may be in another format than its recordings.
 const COPIED: [&str; 4] = ["wav", "flac", "opus", "mp3"];
 
@@ -84,6 +119,47 @@ pub struct Folders {
     pub roots: Vec<AudioRoot>,
     /// Where recorders put second copies of them.
     pub copies: Vec<AudioRoot>,
+    /// The secret that lines of recorders' ledgers are linked with.
+    pub ledger_key: Option<PathBuf>,
+}
+
+/// How lines of ledgers are linked.
+///
+/// # Errors
+/// When the key cannot be read; in words.
+pub fn ledger_link(key: Option<&Path>) -> Result<Link, String> {
+    let Some(path) = key else { return Ok(Link::default()) };
+    let key = keys::secret(path).map_err(|why| format!("audio.ledger_key: {why}"))?;
+    Ok(Link::keyed(&key))
+}
+
+/// The folder of the recorder, and the name of the file in it.
+///
+/// # Errors
+/// [`FileError::Outside`].
+pub fn place(roots: &[AudioRoot], file: &FileOf) -> Result<PathBuf, FileError> {
+    locate(roots, file).map(|(root, rest)| root.join(rest))
+}
+
+/// Writes into the recorder's ledger, if there is one, what was deleted of a recording.
+fn enter(folders: &Folders, file: &FileOf, recorder: &Path, gone: Vec<String>) {
+    if gone.is_empty() || !recorder.join(FOLDER).is_dir() {
+        return;
+    }
+    let event = |path| Event::Gone {
+        recid: file.recid.clone(),
+        path,
+        by: "the tracker deleted it".to_owned(),
+    };
+    let written = ledger_link(folders.ledger_key.as_deref()).and_then(|link| {
+        let rules = Rules { link, mode: 0o640, sync: true };
+        let book = Book::open(recorder, rules);
+        let written = book.and_then(|book| book.append(gone.into_iter().map(event)));
+        written.map_err(|error| error.to_string())
+    });
+    if let Err(why) = written {
+        tracing::warn!(recid = file.recid, "a deletion is not in the recorder's ledger: {why}");
+    }
 }
 
 /// Whether this host sees the folder of a recording.
@@ -103,21 +179,35 @@ pub fn remove(folders: &Folders, file: &FileOf) -> Result<bool, FileError> {
     // Names that lead out of a folder are refused before anything is touched.
     let (root, rest) = locate(&folders.roots, file)?;
     let ours = |copy: &&AudioRoot| copy.hostname.as_ref().is_none_or(|name| *name == file.hostname);
+    let mut gone = Vec::new();
     for copy in folders.copies.iter().filter(ours) {
         for extension in COPIED {
-            let name = Path::new(&file.filename).with_extension(extension);
+            let name = Path::new(names::plain(&file.filename)).with_extension(extension);
             let Some(name) = name.to_str() else { return Err(FileError::Outside) };
-            remove_one(&copy.folder, Path::new(name))?;
-            for beside in companions::beside(name) {
-                remove_one(&copy.folder, Path::new(&beside))?;
+            for name in std::iter::once(name.to_owned()).chain(names::beside(name)) {
+                if remove_one(&copy.folder, Path::new(&name))? {
+                    gone.push(copy.folder.join(&name).display().to_string());
+                }
             }
         }
     }
-    for filename in companions::beside(&file.filename) {
-        let (root, rest) = locate(&folders.roots, &FileOf { filename, ..file.clone() })?;
-        remove_one(root, &rest)?;
+    for filename in names::beside(&file.filename) {
+        let named = FileOf { filename, ..file.clone() };
+        let (root, rest) = locate(&folders.roots, &named)?;
+        if remove_one(root, &rest)? {
+            gone.push(named.filename);
+        }
     }
-    remove_one(root, &rest)
+    let there = remove_one(root, &rest)?;
+    if there {
+        gone.push(file.filename.clone());
+    }
+    let depth = Path::new(&file.filename).components().count();
+    let whole = root.join(&rest);
+    if let Some(recorder) = whole.ancestors().nth(depth) {
+        enter(folders, file, recorder, gone);
+    }
+    Ok(there)
 }
 
 fn remove_one(root: &Path, rest: &Path) -> Result<bool, FileError> {
@@ -152,7 +242,7 @@ mod tests {
     }
 
     fn all(roots: &[AudioRoot]) -> Folders {
-        Folders { roots: roots.to_vec(), copies: Vec::new() }
+        Folders { roots: roots.to_vec(), ..Folders::default() }
     }
 
     #[test]
@@ -184,7 +274,7 @@ mod tests {
         assert!(open(&[], &file(&root, "2026/a.wav")).is_err_and(outside));
         assert!(other.join("secret").exists());
 
-        for name in ["a.pcapng", "a.json", "a.remote.wav", "ab.wav", "a.txt"] {
+        for name in ["a.pcapng.sealed", "a.json", "a.remote.wav", "ab.wav", "a.txt"] {
             fs::write(root.join("2026").join(name), "x").unwrap();
         }
         let of_host = AudioRoot { hostname: Some("vm".to_owned()), folder: root.clone() };

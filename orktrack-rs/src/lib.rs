@@ -21,6 +21,7 @@ mod sample;
 pub mod secret;
 pub mod store;
 mod sweep;
+pub mod verify;
 pub mod when;
 
 pub use http::ReloadLog;

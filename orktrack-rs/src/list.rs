@@ -119,6 +119,7 @@ mod tests {
             keep: "NEITHER".to_owned(),
             discarded: None,
             expires: None,
+            sha256: String::new(),
             held: false,
             users: Vec::new(),
             tags: tags(&[("codec", "PCMU"), ("lost", "3"), ("packets", "1197")]),

@@ -66,6 +66,9 @@ enum Command {
     Holds(cli::Holds),
     /// Compare the database with the files, both ways; exit code 1 if something is missing.
     Check(cli::Check),
+    /// Hold every file against its SHA-256, and against the recorders' ledgers; exit code 1 if anything was
+    /// changed.
+    Verify(cli::Verify),
     /// Copy the database while the tracker runs.
     Backup(cli::Backup),
 }
@@ -141,6 +144,7 @@ fn main() -> ExitCode {
         Command::Retention(command) => command.run(),
         Command::Holds(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Backup(command) => command.run(),
     };
     match done {

@@ -94,7 +94,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (store, thread) = Store::open(&database, Arc::new(Counters::default())).unwrap();
         let roots = vec![AudioRoot { hostname: None, folder: audio.clone() }];
-        let roots = Arc::new(Folders { roots, copies: Vec::new() });
+        let roots = Arc::new(Folders { roots, ..Folders::default() });
         let init = InitMessage::new("s", "vm", 1, &audio.display().to_string());
         runtime.block_on(async {
             let known = Introduction { init, received: 5, address: String::new() };

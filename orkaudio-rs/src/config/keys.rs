@@ -194,6 +194,9 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
         whole(value, 0..=1 << 30).map(|mib: u64| mib << 20)
     };
     "tapes.sidecar" => tapes.sidecar = truth;
+    "tapes.ledger" => tapes.ledger = truth;
+    "tapes.ledger_key" => tapes.ledger_key = file_or_none;
+    "tapes.encrypt_key" => tapes.encrypt_key = file_or_none;
     "tapes.workers" => tapes.workers = |value| whole(value, 1..=64);
     "tapes.backlog_mib" => tapes.backlog_mib = |value| whole(value, 1..=65_536);
 

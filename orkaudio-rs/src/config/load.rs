@@ -145,7 +145,13 @@ fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
         let what = format!("{one} and {other} both have {port}; take it out of one of them");
         mistakes.add(place, what);
     }
-    for (key, remedy) in config.output.mistakes(config.tapes.stereo) {
+    let mut wrong = config.output.mistakes(config.tapes.stereo);
+    if config.tapes.encrypt_key.is_some() && !config.output.command.is_empty() {
+        let why = "programs need plain audio, and tapes.encrypt_key leaves none on the disk; \
+                   give one of the two";
+        wrong.push(("output.command", why.to_owned()));
+    }
+    for (key, remedy) in wrong {
         let said = written.iter().rfind(|setting| setting.key == key);
         let place = said.map_or(key, |setting| setting.place.as_str());
         let value = said.map(|setting| format!(" = {}", setting.value)).unwrap_or_default();

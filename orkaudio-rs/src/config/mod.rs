@@ -105,6 +105,12 @@ pub struct Tapes {
     pub reserve_bytes: u64,
     /// What is told of a tape is written beside it, as JSON.
     pub sidecar: bool,
+    /// What becomes of recordings is written down beside them, with their hashes.
+    pub ledger: bool,
+    /// The secret that its lines are linked with; `None` links them so that anybody can.
+    pub ledger_key: Option<PathBuf>,
+    /// The keys that tapes are sealed with; `None` leaves them plain.
+    pub encrypt_key: Option<PathBuf>,
     /// Threads that decode and write, 1 to 64.
     pub workers: usize,
     /// Audio that may wait for a slow disk, in MiB.
@@ -194,6 +200,9 @@ impl Default for Config {
                 sync_interval: Some(Duration::from_secs(5)),
                 reserve_bytes: 1 << 30,
                 sidecar: false,
+                ledger: true,
+                ledger_key: None,
+                encrypt_key: None,
                 workers: 1,
                 backlog_mib: 256,
             },

@@ -152,6 +152,9 @@ fn every_key_sets_its_own_field() {
         sync_interval_s = 7
         reserve_mib = 99
         sidecar = true
+        ledger = false
+        ledger_key = "/etc/ork/ledger.key"
+        encrypt_key = ""
         workers = 64
         backlog_mib = 10
         [output]
@@ -274,6 +277,9 @@ fn every_key_sets_its_own_field() {
             sync_interval: Some(Duration::from_secs(7)),
             reserve_bytes: 99 << 20,
             sidecar: true,
+            ledger: false,
+            ledger_key: Some(PathBuf::from("/etc/ork/ledger.key")),
+            encrypt_key: None,
             workers: 64,
             backlog_mib: 10,
         },
@@ -603,6 +609,10 @@ fn what_does_not_fit_together_in_output_is_told() {
         (
             &["output.command=/bin/cp,[IN],[OUT]", "output.processors=report,command"],
             "as it writes",
+        ),
+        (
+            &["output.command=/bin/cp,[IN],[OUT]", "tapes.encrypt_key=/k"],
+            "programs need plain audio",
         ),
         (&["output.rename=[year]"], "needs [orkuid] or [trackingid]"),
         (&["output.command_extension=a/b"], "an extension without its dot"),

@@ -9,10 +9,8 @@ use flacenc::{
     error::{Verified, Verify as _},
     source::{Context, Fill as _, FrameBuf},
 };
-use std::{
-    fs::File,
-    io::{self, BufWriter, Seek as _, Write as _},
-};
+use orkvault::sealed::Vessel;
+use std::io::{self, BufWriter, Seek as _, Write as _};
 
 /// Samples of a channel in a block.
 const BLOCK: usize = 4_096;
@@ -23,7 +21,7 @@ const VORBIS_COMMENT: u8 = 4;
 
 /// A FLAC file being written.
 pub(super) struct Flac {
-    file: BufWriter<File>,
+    file: BufWriter<Vessel>,
     config: Verified<config::Encoder>,
     info: StreamInfo,
     comments: Vec<u8>,
@@ -35,7 +33,7 @@ pub(super) struct Flac {
 }
 
 impl Flac {
-    pub(super) fn create(file: File, layout: Layout, labels: &Labels) -> io::Result<Self> {
+    pub(super) fn create(file: Vessel, layout: Layout, labels: &Labels) -> io::Result<Self> {
         let channels = usize::from(layout.channels);
         let rate = usize::try_from(layout.rate).unwrap_or(0);
         let mut wanted = config::Encoder::default();
@@ -96,7 +94,7 @@ impl Encoder for Flac {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<File> {
+    fn finish(mut self: Box<Self>) -> io::Result<Vessel> {
         let mut waiting = std::mem::take(&mut self.waiting);
         if !waiting.is_empty() {
             // flacenc takes no shorter block: 4 ms of silence at 8 kHz at most.

@@ -16,7 +16,8 @@ pub use labels::{Labels, SOFTWARE};
 pub use read::WavReader;
 
 use crate::tape::wav::{Coding, Layout};
-use std::{fs::File, io};
+use orkvault::sealed::Vessel;
+use std::io;
 
 /// What a finished tape may be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -129,11 +130,12 @@ impl Format {
     /// When the disk, or a library, refuses.
     pub fn encoder(
         self,
-        file: File,
+        file: impl Into<Vessel>,
         layout: Layout,
         labels: &Labels,
         bitrate: u32,
     ) -> io::Result<Box<dyn Encoder>> {
+        let file = file.into();
         let layout = Layout { rate: self.rate(layout.rate), ..layout };
         let bits = self.bits(layout, bitrate);
         Ok(match self {
@@ -175,7 +177,7 @@ pub trait Encoder: Send {
     ///
     /// # Errors
     /// When the disk, or a library, refuses.
-    fn finish(self: Box<Self>) -> io::Result<File>;
+    fn finish(self: Box<Self>) -> io::Result<Vessel>;
 }
 
 /// The table of `orkaudio codecs`: what can be written here.

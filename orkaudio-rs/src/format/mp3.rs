@@ -6,14 +6,12 @@ use id3::{
     Tag, TagLike as _, Version,
     frame::{Comment, ExtendedText, Timestamp},
 };
-use std::{
-    fs::File,
-    io::{self, BufWriter, Seek as _, SeekFrom, Write as _},
-};
+use orkvault::sealed::Vessel;
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 
 /// An MP3 file being written.
 pub(super) struct Mp3 {
-    file: BufWriter<File>,
+    file: BufWriter<Vessel>,
     lame: ffi::LameStream,
     /// Where the audio begins.
     audio_at: u64,
@@ -22,7 +20,7 @@ pub(super) struct Mp3 {
 
 impl Mp3 {
     pub(super) fn create(
-        file: File,
+        file: Vessel,
         layout: Layout,
         labels: &Labels,
         kilobits: u32,
@@ -42,7 +40,7 @@ impl Encoder for Mp3 {
         self.file.write_all(&self.coded)
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<File> {
+    fn finish(mut self: Box<Self>) -> io::Result<Vessel> {
         self.lame.flush(&mut self.coded).map_err(refused)?;
         self.file.write_all(&self.coded)?;
         // It takes the place of the first frame, which was written empty.

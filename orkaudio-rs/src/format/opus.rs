@@ -4,8 +4,8 @@
 use super::{Encoder, Labels, SOFTWARE, refused};
 use crate::tape::wav::Layout;
 use opus_pure::{Application, MAX_PACKET_BYTES, OggOpusWriter, OpusEncoder, OpusHead, OpusTags};
+use orkvault::sealed::Vessel;
 use std::{
-    fs::File,
     io::{self, BufWriter},
     mem,
 };
@@ -16,7 +16,7 @@ const GRANULES: u32 = 48_000;
 /// An Opus file being written.
 pub(super) struct Opus {
     encoder: OpusEncoder,
-    writer: OggOpusWriter<BufWriter<File>>,
+    writer: OggOpusWriter<BufWriter<Vessel>>,
     channels: usize,
     /// Samples of a channel in a frame of 20 ms.
     frame: usize,
@@ -33,7 +33,7 @@ pub(super) struct Opus {
 
 impl Opus {
     pub(super) fn create(
-        file: File,
+        file: Vessel,
         layout: Layout,
         labels: &Labels,
         kilobits: u32,
@@ -94,7 +94,7 @@ impl Encoder for Opus {
         self.drain(false)
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<File> {
+    fn finish(mut self: Box<Self>) -> io::Result<Vessel> {
         // The encoder is late by the pre-skip: so much silence brings its last samples out.
         let late = self.pre_skip.div_ceil(self.ticks.max(1));
         let frame = u64::try_from(self.frame).unwrap_or(1).max(1);

@@ -3,6 +3,7 @@
 use super::{Labels, ffi, refused};
 use crate::tape::wav::{self, Coding, Found, GSM_BLOCK, Layout, MAX_HEADER};
 use orkbase::audio::g711::{self, Law};
+use orkvault::{keys::KeyRing, sealed::Vessel};
 use std::{
     fs::File,
     io::{self, BufReader, Read as _, Seek as _, SeekFrom},
@@ -14,7 +15,7 @@ const BLOCK: u64 = 6_400;
 
 /// A WAV file being read.
 pub struct WavReader {
-    file: BufReader<File>,
+    file: BufReader<Vessel>,
     found: Found,
     /// Bytes of samples not read yet.
     left: u64,
@@ -35,8 +36,16 @@ impl WavReader {
     /// # Errors
     /// When it cannot be read or is no tape of ours.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
+        Self::open_with(path, None)
+    }
+
+    /// The same of one that may be sealed.
+    ///
+    /// # Errors
+    /// As for [`WavReader::open`]; when there is no key.
+    pub fn open_with(path: &Path, keys: Option<&KeyRing>) -> io::Result<Self> {
+        let mut file = Vessel::open(File::open(path)?, keys)?;
+        let length = file.size()?;
         let mut head = Vec::new();
         let limit = u64::try_from(MAX_HEADER).unwrap_or(u64::MAX);
         file.by_ref().take(limit).read_to_end(&mut head)?;

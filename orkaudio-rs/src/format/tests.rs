@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "small numbers")]
 
 use super::*;
+use std::fs::File;
 use std::{f64::consts::TAU, path::Path, process::Command};
 
 fn labels() -> Labels {

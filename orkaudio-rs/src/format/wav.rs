@@ -3,14 +3,12 @@
 use super::{Encoder, Labels, ffi, refused};
 use crate::tape::wav::{Coding, GSM_BLOCK, Layout, header_of};
 use audio_codec_algorithms::{encode_alaw, encode_ulaw};
-use std::{
-    fs::File,
-    io::{self, BufWriter, Seek as _, Write as _},
-};
+use orkvault::sealed::Vessel;
+use std::io::{self, BufWriter, Seek as _, Write as _};
 
 /// A WAV file being written.
 pub(super) struct Wav {
-    file: BufWriter<File>,
+    file: BufWriter<Vessel>,
     coding: Coding,
     layout: Layout,
     labels: Labels,
@@ -25,7 +23,7 @@ pub(super) struct Wav {
 
 impl Wav {
     pub(super) fn create(
-        file: File,
+        file: Vessel,
         coding: Coding,
         layout: Layout,
         labels: &Labels,
@@ -79,7 +77,7 @@ impl Encoder for Wav {
         self.file.write_all(&self.coded)
     }
 
-    fn finish(mut self: Box<Self>) -> io::Result<File> {
+    fn finish(mut self: Box<Self>) -> io::Result<Vessel> {
         if !self.block.is_empty() {
             let size = usize::try_from(GSM_BLOCK.0).unwrap_or(320);
             let silence = vec![0; size - self.block.len() % size];

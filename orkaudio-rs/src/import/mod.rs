@@ -10,7 +10,13 @@ use crate::{
     format::Labels,
     http::Import,
     tape::{
-        closed, file::TapeFile, finish::Report, recover::Recovered, wav::Layout, worker::relative,
+        closed,
+        file::TapeFile,
+        finish::Report,
+        ledger::{self, Ledger},
+        recover::Recovered,
+        wav::Layout,
+        worker::relative,
     },
 };
 use jiff::tz::TimeZone;
@@ -26,6 +32,7 @@ use orkbase::{
     message::tape::{KeepSide, Stage, TapeMessage},
     time::Timestamp,
 };
+use orkvault::keys::KeyRing;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::{
     collections::BTreeMap,
@@ -33,7 +40,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr},
     path::{Component, Path, PathBuf},
-    sync::{Mutex, PoisonError, TryLockError},
+    sync::{Arc, Mutex, PoisonError, TryLockError},
 };
 use thiserror::Error;
 use wav::Wav;
@@ -92,6 +99,10 @@ pub struct Importer {
     pub known: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Without processors.
     pub tell: Tell,
+    /// What becomes of recordings is written down.
+    pub ledger: Option<Arc<Ledger>>,
+    /// What recordings are sealed with.
+    pub keys: Option<Arc<KeyRing>>,
     /// With them; `None` when there is nothing for them to do.
     pub process: Option<Process>,
 }
@@ -239,7 +250,13 @@ impl Importer {
             }
             message.filename = relative(&self.root, &path);
             let labels = Labels::of(message, &date);
-            match TapeFile::create(&path, layout, &labels.info(), self.mode) {
+            match TapeFile::create_with(
+                &path,
+                layout,
+                &labels.info(),
+                self.mode,
+                self.keys.as_deref(),
+            ) {
                 Ok(tape) => return Ok((tape, path)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(ImportError::Write(error)),
@@ -292,13 +309,14 @@ impl Importer {
         if import.duration == 0 {
             message.duration = at / u64::from(rate);
         }
-        let closed = tape.close();
+        let mut closed = tape.close();
         if let Some(error) = closed.failed {
             return Err(ImportError::Write(error));
         }
         if self.process.is_some() {
-            closed::mark(&closed, message).map_err(ImportError::Write)?;
+            closed::mark(&mut closed, message).map_err(ImportError::Write)?;
         }
+        closed.file.close().map_err(ImportError::Write)?;
         if self.sync {
             closed.file.sync_data().map_err(ImportError::Write)?;
         }
@@ -306,7 +324,12 @@ impl Importer {
     }
 
     /// To the processors, or to its name and to whoever is told.
-    fn hand_on(&self, part: PathBuf, path: &Path, message: TapeMessage) -> Result<(), ImportError> {
+    fn hand_on(
+        &self,
+        part: PathBuf,
+        path: &Path,
+        mut message: TapeMessage,
+    ) -> Result<(), ImportError> {
         if let Some(process) = &self.process {
             let given = process(part);
             let why = || io::Error::other("it is processed after the next start");
@@ -320,6 +343,13 @@ impl Importer {
         }
         let duration_ms = message.duration.saturating_mul(1_000);
         let name = relative(&self.root, path);
+        if let Some(ledger) = &self.ledger {
+            let stored = ledger::stored(&self.root, std::slice::from_ref(&name), &message);
+            if let Some(file) = stored.first() {
+                message.tags.insert(ledger::TAG.to_owned(), file.digest.sha256.to_string());
+            }
+            ledger.recovered(&message, duration_ms, &stored);
+        }
         let recovered = Recovered { message, duration_ms, path: name };
         if !(self.tell)(&Report::Recovered(Box::new(recovered))) {
             tracing::warn!("an imported recording is told of at the next start");

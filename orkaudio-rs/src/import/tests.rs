@@ -40,6 +40,8 @@ fn bench(process: Option<Process>) -> Bench {
             heard.lock().unwrap().push(recovered.message.clone());
             true
         }),
+        ledger: None,
+        keys: None,
         process,
     };
     Bench { home, importer, told }
@@ -117,7 +119,7 @@ fn processors_get_a_tape_like_any_other() {
     let orkuid = bench.run(&url).unwrap();
     assert!(bench.told.lock().unwrap().is_empty());
     let part = given.lock().unwrap().pop().unwrap();
-    let mended = recover::mend(&part).unwrap().unwrap();
+    let mended = recover::mend(&part, None).unwrap().unwrap();
     assert_eq!((mended.duration_ms, mended.message.recid.as_str()), (1_000, orkuid.as_str()));
     assert!(!mended.message.tags.contains_key("recovered"));
 }

@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     format::{Labels, WavReader},
-    tape::{packets, worker::relative},
+    tape::{
+        ledger::{self, Stored},
+        packets,
+        worker::relative,
+    },
 };
 use orkbase::{
     call::{
@@ -19,6 +23,10 @@ use orkbase::{
     ids::OrkUid,
     message::tape::{KeepSide, Stage, TapeMessage},
     time::Timestamp,
+};
+use orkvault::{
+    names,
+    sealed::{self, Vessel},
 };
 use std::{
     collections::BTreeSet,
@@ -54,8 +62,8 @@ pub fn clean(root: &Path) {
 
 /// Hears of a step, and of the percent of it that are done; says whether to go on.
 pub(super) type Watch<'a> = dyn FnMut(Step, u64) -> bool + 'a;
-/// Tells that a tape is ready; says whether that is stored.
-pub(super) type Tell<'a> = dyn FnMut(&TapeMessage, &[String]) -> bool + 'a;
+/// Tells that a tape is ready, with its files and what they are; says whether that is stored.
+pub(super) type Tell<'a> = dyn FnMut(&TapeMessage, &[String], &[Stored]) -> bool + 'a;
 
 /// How a job ended.
 #[derive(Debug, Eq, PartialEq)]
@@ -139,7 +147,10 @@ impl<'a> Job<'a> {
 
     /// The tape's path without what it ends in.
     fn stem(&self) -> PathBuf {
-        let finished = self.part.with_extension("");
+        let mut finished = self.part.with_extension("");
+        if names::is_sealed(&finished) {
+            finished.set_extension("");
+        }
         let text = finished.to_string_lossy();
         match text.strip_suffix(self.plan.extension().as_str()) {
             Some(stem) => PathBuf::from(stem),
@@ -148,20 +159,47 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// What the name of the part has before `.part`: it is sealed as it was recorded.
+    fn finished_extension(&self) -> String {
+        let mut extension = self.plan.extension();
+        if names::is_sealed(&self.part.with_extension("")) {
+            extension.push('.');
+            extension.push_str(sealed::EXTENSION);
+        }
+        extension
+    }
+
     fn scratch(&self, root: &Path, what: &str) -> io::Result<PathBuf> {
         let folder = root.join(FOLDER);
         fs::create_dir_all(&folder)?;
         Ok(folder.join(format!("{}-{}-{}", std::process::id(), self.number, what)))
     }
 
-    fn create(&self, path: &Path) -> io::Result<File> {
+    fn create(&self, path: &Path) -> io::Result<Vessel> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(self.shop.mode).open(path)
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let file = options.mode(self.shop.mode).open(path)?;
+        Vessel::create(file, self.shop.keys.as_deref())
+    }
+
+    /// What stands behind the names of files that are made.
+    fn sealed(&self) -> String {
+        self.shop.keys.as_ref().map(|_| format!(".{}", sealed::EXTENSION)).unwrap_or_default()
+    }
+
+    /// What stands behind the name of the tape as it was recorded.
+    fn plain_extension(&self) -> String {
+        let recorded = self.part.with_extension("");
+        if names::is_sealed(&recorded) {
+            format!(".wav.{}", sealed::EXTENSION)
+        } else {
+            ".wav".to_owned()
+        }
     }
 
     fn transcode(&mut self, go_on: &mut dyn FnMut(u64) -> bool) -> Result<(), Failure> {
         let (plan, sound) = (self.plan, self.plan.sound());
-        let mut reader = WavReader::open(&self.part)?;
+        let mut reader = WavReader::open_with(&self.part, self.shop.keys.as_deref())?;
         let date = reader.labels().date;
         self.message.side = match sound.keep {
             KeepSide::Both | KeepSide::None | KeepSide::Invalid => self.message.side,
@@ -177,7 +215,8 @@ impl<'a> Job<'a> {
         for (number, (root, format)) in wanted.into_iter().enumerate() {
             for side in sound.files() {
                 let word = side.filter(|_| split).map(|side| format!(".{}", side.as_str()));
-                let suffix = format!("{}.{}", word.unwrap_or_default(), format.extension());
+                let (word, sealed) = (word.unwrap_or_default(), self.sealed());
+                let suffix = format!("{word}.{}{sealed}", format.extension());
                 let now = self.scratch(&root, &format!("{number}{suffix}.tmp"))?;
                 let file = self.create(&now)?;
                 self.made.push(Made { now, root: root.clone(), suffix });
@@ -196,8 +235,9 @@ impl<'a> Job<'a> {
 
     /// The finished name of the first file, for its labels; a later step may still change it.
     fn name_of_first(&self) -> String {
-        let suffix = self.made.first().map_or(".wav", |made| made.suffix.as_str());
-        relative(&self.shop.root, &with_suffix(&self.stem(), suffix))
+        let made = self.made.first().map(|made| made.suffix.clone());
+        let suffix = made.unwrap_or_else(|| self.plain_extension());
+        relative(&self.shop.root, &with_suffix(&self.stem(), &suffix))
     }
 
     /// Moves the part to the wanted name, which it holds from then on.
@@ -208,7 +248,7 @@ impl<'a> Job<'a> {
         for number in 0..NAMES {
             let suffix = if number == 0 { String::new() } else { format!("-{number}") };
             let stem = with_suffix(&wanted, &suffix);
-            let finished = with_suffix(&stem, &self.plan.extension());
+            let finished = with_suffix(&stem, &self.finished_extension());
             if stem == own {
                 return packets::follow(&mut self.message, &self.shop.root, &finished);
             }
@@ -322,9 +362,13 @@ impl<'a> Job<'a> {
         let nothing_made = self.made.is_empty();
         self.made.clear();
         if nothing_made || self.plan.output.keep_original {
-            let plain = with_suffix(&stem, ".wav");
-            let path =
-                if files.contains(&plain) { with_suffix(&stem, ".original.wav") } else { plain };
+            let own = self.plain_extension();
+            let plain = with_suffix(&stem, &own);
+            let path = if files.contains(&plain) {
+                with_suffix(&stem, &format!(".original{own}"))
+            } else {
+                plain
+            };
             self.link_part(&path)?;
             folders.extend(path.parent().map(Path::to_owned));
             files.push(path);
@@ -355,7 +399,12 @@ impl<'a> Job<'a> {
     fn tell(&mut self, names: Vec<String>, tell: &mut Tell<'_>) -> bool {
         self.message.stage = Stage::Ready;
         self.message.filename = names.first().cloned().unwrap_or_default();
-        tell(&self.message, &names)
+        let stored = match self.shop.ledger {
+            Some(_) => ledger::stored(&self.shop.root, &names, &self.message),
+            None => Vec::new(),
+        };
+        ledger::tag(&mut self.message, &stored);
+        tell(&self.message, &names, &stored)
     }
 
     /// A processor failed: the tape stays as it was recorded, and says so.
@@ -369,7 +418,8 @@ impl<'a> Job<'a> {
         self.message.side = KeepSide::Both;
         let stem = self.stem();
         for number in 0..NAMES {
-            let suffix = if number == 0 { ".wav".to_owned() } else { format!("-{number}.wav") };
+            let own = self.plain_extension();
+            let suffix = if number == 0 { own } else { format!("-{number}{own}") };
             let path = with_suffix(&stem, &suffix);
             match self.link_part(&path) {
                 Ok(()) => {}

@@ -13,6 +13,7 @@ use crate::{
     report,
     tape::{
         finish::{Finished, Outcome, Report},
+        ledger::{self, Ledger, Stored},
         packets,
         recover::{self, Recovered},
         sidecar::Sidecars,
@@ -21,6 +22,7 @@ use crate::{
 };
 use jiff::tz::TimeZone;
 use orkbase::message::tape::TapeMessage;
+use orkvault::keys::KeyRing;
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
@@ -54,6 +56,10 @@ pub struct Shop {
     pub sync: bool,
     /// What is told of a tape is written beside it.
     pub sidecars: Option<Sidecars>,
+    /// What becomes of tapes is written down.
+    pub ledger: Option<Arc<Ledger>>,
+    /// What files are sealed with; `None` leaves them plain.
+    pub keys: Option<Arc<KeyRing>>,
     /// Calendar of names.
     pub zone: TimeZone,
 }
@@ -291,13 +297,17 @@ impl Shared {
                 let message = crate::announce::ready(&finished, "");
                 let orkuid = message.recid.clone();
                 let mut finished = Some(finished);
-                let end = self.job(part, message, number, &mut |message, files| {
+                let end = self.job(part, message, number, &mut |message, files, stored| {
                     let Some(mut done) = finished.take() else { return true };
                     done.closing.message.tags.clone_from(&message.tags);
                     done.closing.message.side = message.side;
                     done.outcome = Outcome::Ready(message.filename.clone());
                     if files.len() > 1 {
                         done.files = files.to_vec();
+                    }
+                    done.stored = stored.to_vec();
+                    if let Some(ledger) = &self.shop.ledger {
+                        ledger.enter(ledger::of(&done));
                     }
                     if let Some(sidecars) = self.shop.sidecars {
                         sidecars.tell(&self.shop.root, &message.filename, &done);
@@ -313,7 +323,7 @@ impl Shared {
                 end
             }
             Work::Left(part) => {
-                let mended = match recover::mend(&part) {
+                let mended = match recover::mend(&part, self.shop.keys.as_deref()) {
                     Ok(Some(mended)) => mended,
                     Ok(None) => return End::Done,
                     Err(error) => {
@@ -327,7 +337,10 @@ impl Shared {
                 }
                 let orkuid = message.recid.clone();
                 let duration_ms = mended.duration_ms;
-                let end = self.job(part, message, number, &mut |message, _| {
+                let end = self.job(part, message, number, &mut |message, _, stored| {
+                    if let Some(ledger) = &self.shop.ledger {
+                        ledger.recovered(message, duration_ms, stored);
+                    }
                     let (message, path) = (message.clone(), message.filename.clone());
                     let recovered = Recovered { message, duration_ms, path };
                     if let Some(sidecars) = self.shop.sidecars {
@@ -347,7 +360,7 @@ impl Shared {
         part: PathBuf,
         message: TapeMessage,
         number: u64,
-        tell: &mut dyn FnMut(&TapeMessage, &[String]) -> bool,
+        tell: &mut dyn FnMut(&TapeMessage, &[String], &[Stored]) -> bool,
     ) -> End {
         let orkuid = message.recid.clone();
         let mut watch = |step, percent| {
@@ -356,9 +369,9 @@ impl Shared {
             all.insert(number, progress);
             !self.stopping()
         };
-        let mut tell = |message: &TapeMessage, files: &[String]| {
+        let mut tell = |message: &TapeMessage, files: &[String], stored: &[Stored]| {
             self.counters.finished.fetch_add(1, Ordering::Relaxed);
-            tell(message, files)
+            tell(message, files, stored)
         };
         Job::new(&self.shop, part, message, number).run(&mut watch, &mut tell)
     }

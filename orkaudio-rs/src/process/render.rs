@@ -6,7 +6,8 @@ use super::plan::Channels;
 use crate::format::{Encoder, Format, Labels, WavReader};
 use crate::tape::wav::Layout;
 use orkbase::{audio::resample::Resampler, call::party::Side, message::tape::KeepSide};
-use std::{fs::File, io};
+use orkvault::sealed::Vessel;
+use std::io;
 
 /// What is to be heard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +40,7 @@ impl Sound {
 #[derive(Debug)]
 pub struct Target {
     /// Where to.
-    pub file: File,
+    pub file: Vessel,
     /// What.
     pub format: Format,
     /// Whose voice; `None` is both.
@@ -67,7 +68,7 @@ pub fn render(
     sound: Sound,
     targets: Vec<Target>,
     go_on: &mut dyn FnMut(u64) -> bool,
-) -> io::Result<Vec<File>> {
+) -> io::Result<Vec<Vessel>> {
     let layout = reader.layout();
     let mut writers = Vec::with_capacity(targets.len());
     for target in targets {
@@ -137,11 +138,13 @@ impl Writer {
         }
     }
 
-    fn finish(mut self) -> io::Result<File> {
+    fn finish(mut self) -> io::Result<Vessel> {
         if let Some(rate) = self.rate.as_mut() {
             self.encoder.write(rate.rest())?;
         }
-        self.encoder.finish()
+        let mut file = self.encoder.finish()?;
+        file.close()?;
+        Ok(file)
     }
 }
 

@@ -49,8 +49,8 @@ fn tape(root: &Path, extension: &str) -> ClosedTape {
 
 /// Closed and marked.
 fn marked(root: &Path, extension: &str) -> PathBuf {
-    let tape = tape(root, extension);
-    closed::mark(&tape, &message()).unwrap();
+    let mut tape = tape(root, extension);
+    closed::mark(&mut tape, &message()).unwrap();
     tape.part
 }
 
@@ -65,6 +65,8 @@ fn process(root: &Path, output: &Output, part: PathBuf, stored: bool) -> (Told, 
         mode: 0o640,
         sync: true,
         sidecars: None,
+        ledger: None,
+        keys: None,
         zone: jiff::tz::TimeZone::UTC,
     };
     let told = Told::default();
@@ -233,7 +235,7 @@ fn a_mark_that_was_not_written_wholly_costs_no_audio_and_adds_none() {
     let mark = whole.windows(4).position(|bytes| bytes == b"orkM").unwrap();
     for cut in [mark, mark + 3, mark + 8, whole.len() - 2] {
         fs::write(&part, &whole[..cut]).unwrap();
-        let recovered = crate::tape::recover::recover(home.path(), &part).unwrap().unwrap();
+        let recovered = crate::tape::recover::recover(home.path(), &part, None).unwrap().unwrap();
         assert_eq!(recovered.path, format!("a/{ORKUID}.wav"));
         assert_eq!(recovered.message.tags.len(), 1, "{cut}");
         assert_eq!(samples(&home.path().join(&recovered.path)).1.len(), 2 * FRAMES, "{cut}");
@@ -241,7 +243,7 @@ fn a_mark_that_was_not_written_wholly_costs_no_audio_and_adds_none() {
     // Processed no more: the tape as recorded, told as it would have been.
     fs::write(part.with_file_name("b.opus.part"), &whole).unwrap();
     let part = part.with_file_name("b.opus.part");
-    let recovered = crate::tape::recover::recover(home.path(), &part).unwrap().unwrap();
+    let recovered = crate::tape::recover::recover(home.path(), &part, None).unwrap().unwrap();
     assert_eq!((recovered.path.as_str(), recovered.message.tags.len()), ("a/b.wav", 0));
 }
 

@@ -22,7 +22,10 @@ use crate::{
     office::Office,
     process::{self, Plan},
     report, setup,
-    tape::volume::{Volume, Watch},
+    tape::{
+        ledger::Ledger,
+        volume::{Volume, Watch},
+    },
     track::{
         AddressError, Reporter, ReporterConfig, ReporterError, ReporterHandle, TrackerVerdict,
     },
@@ -39,6 +42,7 @@ use orkbase::{
     message::init::InitMessage,
     time::Timestamp,
 };
+use orkvault::keys::KeyRing;
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
@@ -49,6 +53,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
@@ -100,6 +105,12 @@ pub enum RunError {
     /// The interfaces.
     #[error(transparent)]
     Capture(#[from] crate::capture::CaptureError),
+    /// The ledger.
+    #[error("{0}")]
+    Ledger(String),
+    /// What tapes are sealed with.
+    #[error("{0}")]
+    Keys(String),
     /// The disk does not keep what it said it had.
     #[error("recording ended: {0}; the next start recovers what is there")]
     Disk(String),
@@ -122,8 +133,9 @@ pub struct Services {
     feeds: Arc<Feeds>,
     shared: Arc<Shared>,
     commands: Receiver<(Command, oneshot::Sender<Reply>)>,
-    verdicts: Receiver<TrackerVerdict>,
-    bin: Bin,
+    bin: JoinHandle<()>,
+    ledger: Option<Arc<Ledger>>,
+    keys: Option<Arc<KeyRing>>,
     announcer: Announcer,
     /// Tapes of an earlier process that are to be processed.
     left: Vec<PathBuf>,
@@ -201,11 +213,31 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let sidecars = setup::sidecars(config, config.tapes.sync);
     let (volume, watch) = Volume::watch(&config.tapes.folder, config.tapes.reserve_bytes)
         .map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
-    let left = salvage::save(&config.tapes.folder, &track, plan, sidecars)?;
+    let keys = setup::keys(config).map_err(RunError::Keys)?;
+    let ledger = setup::ledger(config, &config.tapes.folder, config.tapes.sync);
+    let ledger = ledger.map_err(RunError::Ledger)?;
+    let left = salvage::save(
+        &config.tapes.folder,
+        &track,
+        plan,
+        sidecars,
+        ledger.as_deref(),
+        keys.as_deref(),
+    )?;
+    let bin = Bin::new(config, ledger.clone());
+    // Deleting waits for the disk, so the engine does not do it. It ends with the last link to a tracker.
+    let bin = thread::Builder::new().name("bin".to_owned()).spawn(move || {
+        for TrackerVerdict::Delete { recid, filename, tracker } in verdicts {
+            bin.take(&recid, &filename, &tracker);
+        }
+    });
+    let bin = bin.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
     let (command_in, commands) = sync_channel(COMMANDS);
     let (imported_in, imported) = sync_channel(IMPORTS);
     let announcer = Announcer::new(track.clone(), hub.clone(), Arc::clone(&live));
-    let importer = importer(config, &track, &announcer, plan.then_some(imported_in));
+    let mut importer = importer(config, &track, &announcer, plan.then_some(imported_in));
+    importer.ledger.clone_from(&ledger);
+    importer.keys.clone_from(&keys);
     let audit = config.tracker.state_folder.join(&config.doors.audit_file);
     let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
     let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
@@ -243,8 +275,9 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         feeds,
         shared,
         commands,
-        verdicts,
-        bin: Bin::new(config),
+        bin,
+        ledger,
+        keys,
         announcer,
         left,
         imported,
@@ -277,6 +310,8 @@ fn importer(
         ids: Mutex::new(TrackingIds::new(seed().wrapping_add(228_488) % 456_976)),
         known: Box::new(move |recid| journal.is_ready(recid).unwrap_or(false)),
         tell: Box::new(move |report| announcer.reported(report)),
+        ledger: None,
+        keys: None,
         process,
     }
 }
@@ -325,6 +360,8 @@ impl Services {
             ..setup::engine(config, config.tapes.folder.clone(), seed(), false, config.tapes.sync)
         };
         settings.tapes.volume = Arc::clone(&self.volume);
+        settings.tapes.ledger.clone_from(&self.ledger);
+        settings.tapes.keys.clone_from(&self.keys);
         let announcer = self.announcer.clone();
         let told = move |report| announcer.reported(&report);
         let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)
@@ -353,7 +390,7 @@ impl Services {
         *self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
     }
 
-    /// What is due about once a second: counters for the doors, verdicts of trackers.
+    /// What is due about once a second: counters for the doors.
     pub fn housekeeping(&self, engine: &Engine, extra: &[(&str, u64)]) {
         let (tap, tapes, overrun_ms) = engine.counters();
         let mut counters = report::counters(&tap, &tapes, overrun_ms);
@@ -365,6 +402,9 @@ impl Services {
         for (name, value) in self.live.iter().flat_map(LiveDoor::numbers) {
             counters.insert(name.to_owned(), Value::from(value));
         }
+        if let Some(ledger) = &self.ledger {
+            ledger.count_into(&mut counters);
+        }
         for (name, value) in extra {
             counters.insert((*name).to_owned(), Value::from(*value));
         }
@@ -374,10 +414,6 @@ impl Services {
         engine.resume(self.imported.try_iter().collect());
         *self.shared.processing.lock().unwrap_or_else(PoisonError::into_inner) =
             report::processing(&engine.processing());
-        while let Ok(TrackerVerdict::Delete { recid, filename, tracker }) = self.verdicts.try_recv()
-        {
-            self.bin.take(&recid, &filename, &tracker);
-        }
     }
 
     /// Ends every recording, tells the trackers, closes the doors.
@@ -396,6 +432,9 @@ impl Services {
             );
         }
         self.doors.close(Duration::from_secs(2));
+        if self.bin.join().is_err() {
+            tracing::error!("the thread that deletes recordings panicked");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::RunError;
 use crate::{
     report,
     tape::{
+        ledger::{self, Ledger},
         packets,
         recover::{self, Recovered},
         sidecar::Sidecars,
@@ -11,6 +12,7 @@ use crate::{
     track::ReporterHandle,
 };
 use orkbase::message::tape::{Stage, TapeMessage};
+use orkvault::{keys::KeyRing, ledger::Event, sealed};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -23,19 +25,27 @@ pub(super) fn save(
     track: &ReporterHandle,
     plan: bool,
     sidecars: Option<Sidecars>,
+    ledger: Option<&Ledger>,
+    keys: Option<&KeyRing>,
 ) -> Result<Vec<PathBuf>, RunError> {
-    let tell = |tape: Recovered| -> Result<(), RunError> {
-        if let Some(sidecars) = sidecars
-            && !track.is_ready(&tape.message.recid)?
-        {
-            sidecars.write(&folder.join(&tape.path), &report::recovered(&tape));
+    let tell = |mut tape: Recovered| -> Result<(), RunError> {
+        if !track.is_ready(&tape.message.recid)? {
+            if let Some(ledger) = ledger {
+                let names = std::slice::from_ref(&tape.path);
+                let stored = ledger::stored(folder, names, &tape.message);
+                ledger::tag(&mut tape.message, &stored);
+                ledger.recovered(&tape.message, tape.duration_ms, &stored);
+            }
+            if let Some(sidecars) = sidecars {
+                sidecars.write(&folder.join(&tape.path), &report::recovered(&tape));
+            }
         }
         tell_once(track, tape.message, &tape.path)
     };
     let (mut left, mut recids) = (Vec::new(), BTreeSet::new());
     let unreadable = |error| RunError::Io { what: "cannot look for unfinished tapes", error };
     for part in recover::packet_parts(folder).map_err(unreadable)? {
-        match packets::recover(&part) {
+        match packets::recover(&part, keys) {
             Ok(Some(path)) => {
                 tracing::warn!(path = %path.display(), "recovered the packets of an interrupted tape");
             }
@@ -48,7 +58,7 @@ pub(super) fn save(
     let parts = recover::parts(folder).map_err(unreadable)?;
     for part in &parts {
         if plan {
-            match recover::mend(part) {
+            match recover::mend(part, keys) {
                 Ok(Some(tape)) => {
                     tracing::warn!(orkuid = %tape.message.recid, ms = tape.duration_ms, "an earlier process left a tape to be processed");
                     recids.insert(tape.message.recid);
@@ -61,7 +71,7 @@ pub(super) fn save(
             }
             continue;
         }
-        match recover::recover(folder, part) {
+        match recover::recover(folder, part, keys) {
             Ok(Some(tape)) => {
                 tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
                 tell(tape)?;
@@ -80,8 +90,10 @@ pub(super) fn save(
             continue;
         }
         let Some(message) = open.message else { continue };
-        let path = format!("{}.wav", open.path);
-        match recover::finished(folder, &path, &message) {
+        let plain = format!("{}.wav", open.path);
+        let both = [format!("{plain}.{}", sealed::EXTENSION), plain];
+        let found = both.iter().find_map(|path| recover::finished(folder, path, &message, keys));
+        match found {
             Some(tape) => tell(tape)?,
             None => {
                 // Nobody else ends what was begun: a tracker would take the call for live for ever.
@@ -89,6 +101,10 @@ pub(super) fn save(
                     track.tell(TapeMessage { stage: Stage::Stop, ..message });
                 }
                 track.discarded(&open.recid);
+                let why =
+                    "the recorder was killed before anything of it was on the disk".to_owned();
+                let event = Event::NotKept { recid: open.recid, why };
+                ledger.into_iter().for_each(|ledger| ledger.enter([event.clone()]));
             }
         }
     }

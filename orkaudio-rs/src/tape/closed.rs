@@ -8,7 +8,8 @@ use super::{
     wav::{self, Found},
 };
 use orkbase::message::{Message as _, tape::TapeMessage, url};
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use orkvault::sealed::Vessel;
+use std::io;
 
 /// Its chunk.
 const ID: [u8; 4] = *b"orkM";
@@ -19,17 +20,17 @@ const MOST: u64 = 256 * 1024;
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn mark(tape: &ClosedTape, message: &TapeMessage) -> io::Result<()> {
+pub fn mark(tape: &mut ClosedTape, message: &TapeMessage) -> io::Result<()> {
     let chunk = wav::chunk(ID, url::encode(&message.fields()).as_bytes());
     let mut extent = tape.extent;
     extent.tail = u64::try_from(chunk.len()).unwrap_or(0);
-    write_sizes(&tape.file, extent)?;
+    write_sizes(&mut tape.file, extent)?;
     tape.file.write_all_at(&chunk, u64::try_from(extent.header).unwrap_or(0) + extent.data)
 }
 
 /// The message of a tape that was marked.
 #[must_use]
-pub fn read(file: &File, found: &Found) -> Option<TapeMessage> {
+pub fn read(file: &mut Vessel, found: &Found) -> Option<TapeMessage> {
     let at = found.tail()?;
     let mut head = [0; 8];
     file.read_exact_at(&mut head, at).ok()?;

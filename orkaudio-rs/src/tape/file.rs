@@ -6,10 +6,12 @@ use super::{
     wav::{self, Extent, Info, Layout},
 };
 use orkbase::audio::tape::{Frame, PcmSink};
+use orkvault::{
+    keys::KeyRing,
+    sealed::{Store, Vessel},
+};
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,7 +26,7 @@ const REFRESH: u64 = 160_000;
 /// comes later is written as soon as the disk takes it.
 #[derive(Debug)]
 pub struct TapeFile {
-    file: Arc<Synced>,
+    file: Vessel<Arc<Synced>>,
     part: PathBuf,
     path: PathBuf,
     layout: Layout,
@@ -50,6 +52,20 @@ impl TapeFile {
     /// # Errors
     /// When the folder or the file cannot be made; an old part of the same name is an error too.
     pub fn create(path: &Path, layout: Layout, info: &Info<'_>, mode: u32) -> io::Result<Self> {
+        Self::create_with(path, layout, info, mode, None)
+    }
+
+    /// The same, sealed if there are keys.
+    ///
+    /// # Errors
+    /// As for [`TapeFile::create`].
+    pub fn create_with(
+        path: &Path,
+        layout: Layout,
+        info: &Info<'_>,
+        mode: u32,
+        keys: Option<&KeyRing>,
+    ) -> io::Result<Self> {
         let part = part_of(path);
         let open = || disk::create(&part, mode);
         let file = open().or_else(|error| {
@@ -60,13 +76,14 @@ impl TapeFile {
             open()
         })?;
         let header = wav::header(layout, info);
-        if let Err(error) = disk::write_all_at(&file, &header, 0) {
-            // Its name may be tried again.
-            drop(fs::remove_file(&part));
-            return Err(error);
-        }
+        let begun = Vessel::create(Arc::new(Synced::new(file)), keys).and_then(|mut file| {
+            file.write_all_at(&header, 0)?;
+            Ok(file)
+        });
+        // Its name may be tried again.
+        let file = begun.inspect_err(|_| drop(fs::remove_file(&part)))?;
         Ok(Self {
-            file: Arc::new(Synced::new(file)),
+            file,
             part,
             path: path.to_owned(),
             layout,
@@ -108,7 +125,7 @@ impl TapeFile {
     /// The file itself, for whoever forces it to the disk.
     #[must_use]
     pub const fn file(&self) -> &Arc<Synced> {
-        &self.file
+        self.file.store()
     }
 
     /// Frames in the file.
@@ -135,19 +152,20 @@ impl TapeFile {
     /// Writes frames, of both sides or `patched` from what was there.
     fn write_bytes(&mut self, at: u64, frames: u64, bytes: &[u8], patched: bool) {
         let end = (at + frames) * self.layout.frame_bytes();
-        match disk::write_all_at(&self.file, bytes, self.offset(at)) {
+        let offset = self.offset(at);
+        match self.file.write_all_at(bytes, offset) {
             Ok(()) => {
                 self.data_bytes = self.data_bytes.max(end);
                 self.refused = None;
                 if !patched {
                     self.missing.written(at, at + frames);
                 }
-                self.file.touch();
             }
             Err(error) => {
                 self.missing.add(at, at + frames);
                 // What was written of it may be half a sample.
-                drop(disk::set_len(&self.file, self.end()));
+                let end = self.end();
+                drop(self.file.set_size(end));
                 return self.refuse(error);
             }
         }
@@ -172,7 +190,7 @@ impl TapeFile {
             frames: self.frames(),
             limit: self.limit,
         };
-        match write_sizes(&self.file, extent) {
+        match write_sizes(&mut self.file, extent) {
             Ok(()) => self.told_bytes = self.data_bytes,
             Err(error) => self.refuse(error),
         }
@@ -186,7 +204,8 @@ impl TapeFile {
         }
         if self.failed.is_some() {
             // Half a write may lie behind what the header tells of.
-            if let Err(error) = disk::set_len(&self.file, self.end()) {
+            let end = self.end();
+            if let Err(error) = self.file.set_size(end) {
                 self.refuse(error);
             }
         }
@@ -208,11 +227,11 @@ impl TapeFile {
 }
 
 /// Makes the header of a file tell of what is in it.
-pub(super) fn write_sizes(file: &File, extent: Extent) -> io::Result<()> {
+pub(super) fn write_sizes<S: Store>(file: &mut Vessel<S>, extent: Extent) -> io::Result<()> {
     let (prefix, data) = extent.fields();
     let data_at = u64::try_from(extent.header).unwrap_or(4).saturating_sub(4);
-    disk::write_all_at(file, &data, data_at)?;
-    disk::write_all_at(file, &prefix, 0)
+    file.write_all_at(&data, data_at)?;
+    file.write_all_at(&prefix, 0)
 }
 
 /// The same error once more.
@@ -278,9 +297,9 @@ impl PcmSink for TapeFile {
         let count = u64::try_from(samples.len()).unwrap_or(0);
         let width = usize::from(self.layout.channels);
         let mut there = vec![0i16; samples.len() * width];
-        if let Err(error) =
-            read_what_is_there(&self.file, bytemuck::cast_slice_mut(&mut there), self.offset(at))
-        {
+        let offset = self.offset(at);
+        let bytes = bytemuck::cast_slice_mut(&mut there);
+        if let Err(error) = read_what_is_there(&mut self.file, bytes, offset) {
             self.missing.add(at, at + count);
             return self.refuse(error);
         }
@@ -299,7 +318,11 @@ impl PcmSink for TapeFile {
 }
 
 /// Fills `bytes` from `at`; what lies past the end of the file stays zero.
-fn read_what_is_there(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+fn read_what_is_there(
+    file: &mut Vessel<Arc<Synced>>,
+    mut bytes: &mut [u8],
+    mut at: u64,
+) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.read_at(bytes, at) {
             Ok(0) => return Ok(()),
@@ -318,7 +341,7 @@ fn read_what_is_there(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Res
 #[derive(Debug)]
 pub struct ClosedTape {
     /// Its bytes.
-    pub file: Arc<Synced>,
+    pub file: Vessel<Arc<Synced>>,
     /// Where it lies.
     pub part: PathBuf,
     /// Where it belongs.

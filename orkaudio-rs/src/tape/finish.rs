@@ -1,11 +1,12 @@
 //! After the last sample: bytes to the disk, the final name, the name to the disk, `ready`.
 //!
-//! Law (in this order): header, data sync, rename, folder sync, report. A sync that failed is final:
+//! Law (in this order): header, data sync, rename, folder sync, ledger, report. A sync that failed is final:
 //! the tape keeps its `.part` name, is told as failed and never as ready.
 
 use super::{
     closed, disk,
     file::{ClosedTape, damaged_of},
+    ledger::{self, Stored},
     packets::{self, PacketFile},
     recover::Recovered,
     volume::up_to,
@@ -108,6 +109,8 @@ pub struct Finished {
     pub outcome: Outcome,
     /// All files, where a recording has several; the first is that of [`Outcome::Ready`].
     pub files: Vec<String>,
+    /// The finished files and their hashes, packets too; none without a ledger.
+    pub stored: Vec<Stored>,
 }
 
 /// What whoever reports is told of.
@@ -157,6 +160,7 @@ pub fn run(
                 damage: finish.damage,
                 outcome: Outcome::TooShort,
                 files: Vec::new(),
+                stored: Vec::new(),
             };
             let process = pool.is_some();
             let error = finish.error;
@@ -174,6 +178,7 @@ pub fn run(
             // The next start looks at what really is there.
             settings.volume.give_up(format!("cannot sync a folder of tapes: {error}"));
         }
+        let mut told = Vec::with_capacity(done.len());
         for (mut finished, part) in done {
             if let (Some(pool), Some(part), true) = (pool, part, synced.is_ok()) {
                 pool.give(Work::Fresh(Box::new(finished), part));
@@ -182,6 +187,17 @@ pub fn run(
             if let (Err(error), Outcome::Ready(_)) = (&synced, &finished.outcome) {
                 finished.outcome = Outcome::Unsure(format!("cannot sync the folder: {error}"));
             }
+            if let (Some(_), Outcome::Ready(path)) = (&settings.ledger, &finished.outcome) {
+                let names = std::slice::from_ref(path);
+                finished.stored = ledger::stored(&settings.root, names, &finished.closing.message);
+            }
+            told.push(finished);
+        }
+        if let Some(ledger) = &settings.ledger {
+            // One sync for all of them.
+            ledger.enter(told.iter().flat_map(ledger::of));
+        }
+        for finished in told {
             let counter = match &finished.outcome {
                 Outcome::Ready(_) => &counters.finished,
                 Outcome::TooShort => &counters.too_short,
@@ -210,7 +226,7 @@ fn settle(settings: &TapeSettings, packets: PacketFile, short: bool, finished: &
     let done = if short {
         packets.remove().map(|()| None)
     } else {
-        packets.finish(settings.sync).map(Some)
+        packets.finish(settings.sync, settings.keys.as_deref()).map(Some)
     };
     match done {
         Ok(None) => {}
@@ -234,7 +250,7 @@ fn finish_one(
     process: bool,
     folders: &mut BTreeSet<PathBuf>,
 ) -> Option<PathBuf> {
-    let Some(tape) = file else {
+    let Some(mut tape) = file else {
         finished.outcome = Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
         return None;
     };
@@ -249,9 +265,12 @@ fn finish_one(
         };
         return None;
     }
-    if process && let Err(error) = closed::mark(&tape, &crate::announce::ready(finished, "")) {
+    if process && let Err(error) = closed::mark(&mut tape, &crate::announce::ready(finished, "")) {
         // It is processed all the same; only a kill before that would lose what is told at the end.
         tracing::warn!(part = %tape.part.display(), %error, "cannot mark a tape as closed");
+    }
+    if let Err(error) = tape.file.close() {
+        finished.damage.get_or_insert_with(|| format!("its end could not be sealed: {error}"));
     }
     // What could be written is kept under its final name too: half a call is better than none, and
     // the report tells what is missing.

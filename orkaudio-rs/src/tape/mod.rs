@@ -8,6 +8,7 @@ mod disk;
 pub mod ears;
 pub mod file;
 pub mod finish;
+pub mod ledger;
 pub mod packets;
 pub mod recover;
 pub mod sidecar;

@@ -6,9 +6,10 @@
 
 use super::{file::part_of, worker::relative};
 use orkbase::{message::tape::TapeMessage, packet::pcapng};
+use orkvault::{keys::KeyRing, names, sealed::Vessel};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -23,7 +24,7 @@ const PIECE: u64 = 1 << 20;
 /// A file that is written.
 #[derive(Debug)]
 pub struct PacketFile {
-    file: File,
+    file: Vessel,
     part: PathBuf,
     path: PathBuf,
     /// The first thing that went wrong; nothing is written after it.
@@ -36,12 +37,27 @@ impl PacketFile {
     /// # Errors
     /// When it cannot be made, or one of the name is there already.
     pub fn create(tape: &Path, comment: &str, mode: u32) -> io::Result<Self> {
+        Self::create_with(tape, comment, mode, None)
+    }
+
+    /// The same, sealed if there are keys.
+    ///
+    /// # Errors
+    /// As for [`PacketFile::create`].
+    pub fn create_with(
+        tape: &Path,
+        comment: &str,
+        mode: u32,
+        keys: Option<&KeyRing>,
+    ) -> io::Result<Self> {
         let path = beside(tape);
         let part = part_of(&path);
         if path.exists() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let mut file = OpenOptions::new().append(true).create_new(true).mode(mode).open(&part)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(mode).open(&part)?;
+        let mut file = Vessel::create(file, keys)?;
         let mut head = Vec::new();
         pcapng::begin(&mut head, comment);
         file.write_all(&head)?;
@@ -68,10 +84,12 @@ impl PacketFile {
     ///
     /// # Errors
     /// When the disk refuses; the file keeps its `.part` name.
-    pub fn finish(self, sync: bool) -> io::Result<PathBuf> {
+    pub fn finish(mut self, sync: bool, keys: Option<&KeyRing>) -> io::Result<PathBuf> {
         if self.failed.is_some() {
             // A block was torn.
-            trim(&self.part)?;
+            trim(&self.part, keys)?;
+        } else {
+            self.file.close()?;
         }
         if sync {
             self.file.sync_data()?;
@@ -95,13 +113,22 @@ pub fn beside(tape: &Path) -> PathBuf {
     let mut name = stem(tape).into_os_string();
     name.push(".");
     name.push(EXTENSION);
-    PathBuf::from(name)
+    let path = PathBuf::from(name);
+    let own = if is(tape, "part") { tape.with_extension("") } else { tape.to_owned() };
+    if names::is_sealed(&own) { names::sealed(&path) } else { path }
+}
+
+fn is(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|own| own == extension)
 }
 
 /// A tape's name without what stands for its side, its format and its state.
 pub(super) fn stem(tape: &Path) -> PathBuf {
     let mut stem = tape.to_owned();
-    if stem.extension().is_some_and(|extension| extension == "part") {
+    if is(&stem, "part") {
+        stem.set_extension("");
+    }
+    if names::is_sealed(&stem) {
         stem.set_extension("");
     }
     stem.set_extension("");
@@ -116,8 +143,11 @@ pub(super) fn stem(tape: &Path) -> PathBuf {
 /// Whether a file is one of ours that was not finished.
 #[must_use]
 pub fn is_part(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "part")
-        && path.with_extension("").extension().is_some_and(|extension| extension == EXTENSION)
+    let mut own = path.with_extension("");
+    if names::is_sealed(&own) {
+        own.set_extension("");
+    }
+    is(path, "part") && is(&own, EXTENSION)
 }
 
 /// Names the packets of a tape in its message, if there are any.
@@ -151,8 +181,8 @@ pub fn follow(message: &mut TapeMessage, root: &Path, tape: &Path) -> io::Result
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn recover(part: &Path) -> io::Result<Option<PathBuf>> {
-    if trim(part)? == 0 {
+pub fn recover(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<PathBuf>> {
+    if trim(part, keys)? == 0 {
         fs::remove_file(part)?;
         return Ok(None);
     }
@@ -165,8 +195,10 @@ pub fn recover(part: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// Cuts a file to its last whole block; gives the packets in it.
-fn trim(part: &Path) -> io::Result<u64> {
-    let mut file = OpenOptions::new().read(true).write(true).open(part)?;
+fn trim(part: &Path, keys: Option<&KeyRing>) -> io::Result<u64> {
+    let file = OpenOptions::new().read(true).write(true).open(part)?;
+    let mut file = Vessel::recover(file, keys)?;
+    file.seek(SeekFrom::Start(0))?;
     let (mut end, mut packets) = (0u64, 0);
     let mut held = Vec::new();
     loop {
@@ -179,8 +211,9 @@ fn trim(part: &Path) -> io::Result<u64> {
             break;
         }
     }
-    file.set_len(end)?;
-    file.sync_all()?;
+    file.set_size(end)?;
+    file.close()?;
+    file.sync_data()?;
     Ok(packets)
 }
 
@@ -201,6 +234,10 @@ mod tests {
         for tape in ["/a/b.c.wav", "/a/b.c.wav.part", "/a/b.c.local.opus", "/a/b.c.original.wav"] {
             assert_eq!(beside(Path::new(tape)), Path::new("/a/b.c.pcapng"), "{tape}");
         }
+        for tape in ["/a/b.wav.sealed", "/a/b.local.opus.sealed.part"] {
+            assert_eq!(beside(Path::new(tape)), Path::new("/a/b.pcapng.sealed"), "{tape}");
+        }
+        assert!(is_part(Path::new("/a/b.pcapng.sealed.part")));
         assert!(is_part(Path::new("/a/b.pcapng.part")) && !is_part(Path::new("/a/b.wav.part")));
         assert!(!is_part(Path::new("/a/b.pcapng")));
     }
@@ -223,7 +260,7 @@ mod tests {
         let length = fs::metadata(&part).unwrap().len();
         drop(file);
         OpenOptions::new().write(true).open(&part).unwrap().set_len(length - 3).unwrap();
-        let path = recover(&part).unwrap().unwrap();
+        let path = recover(&part, None).unwrap().unwrap();
         assert_eq!((path, part.exists()), (beside(&tape), false));
         let bytes = fs::read(beside(&tape)).unwrap();
         assert_eq!(pcapng::whole(&bytes), (bytes.len(), 119));
@@ -237,7 +274,7 @@ mod tests {
         let file = PacketFile::create(&home.path().join("t.wav"), "", 0o640).unwrap();
         let part = file.part.clone();
         drop(file);
-        assert_eq!(recover(&part).unwrap(), None);
+        assert_eq!(recover(&part, None).unwrap(), None);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 }

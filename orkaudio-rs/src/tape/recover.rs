@@ -14,9 +14,14 @@ use orkbase::message::{
     tape::{Stage, TapeMessage},
     url,
 };
+use orkvault::{
+    keys::KeyRing,
+    names,
+    sealed::{SealError, Vessel},
+};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -85,14 +90,32 @@ pub struct Mended {
     pub duration_ms: u64,
 }
 
+/// The first bytes of a tape.
+fn head_of(file: &mut Vessel) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let limit = u64::try_from(MAX_HEADER).unwrap_or(u64::MAX);
+    file.seek(SeekFrom::Start(0))?;
+    file.take(limit).read_to_end(&mut head)?;
+    Ok(head)
+}
+
 /// Makes a part a whole file; `None` when there was nothing in it and it was removed.
 ///
 /// # Errors
-/// When the part is not one of ours or the disk refuses; the part is left as it is.
-pub fn mend(part: &Path) -> io::Result<Option<Mended>> {
-    let mut head = Vec::new();
-    let limit = u64::try_from(MAX_HEADER).unwrap_or(u64::MAX);
-    File::open(part)?.take(limit).read_to_end(&mut head)?;
+/// When the part is not one of ours, is sealed with a key that is not there, or the disk refuses; the
+/// part is left as it is.
+pub fn mend(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<Mended>> {
+    let file = OpenOptions::new().read(true).write(true).open(part)?;
+    let mut file = match Vessel::recover(file, keys) {
+        Ok(file) => file,
+        // Killed before the first bytes of a sealed file were whole.
+        Err(error) if names::is_sealed(&part.with_extension("")) && is_torn(part, &error) => {
+            fs::remove_file(part)?;
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let head = head_of(&mut file)?;
     let found = match wav::read_header(&head) {
         Ok(found) if found.coding == Coding::Pcm => found,
         Ok(_) => return Err(io::Error::from(io::ErrorKind::InvalidData)),
@@ -103,14 +126,14 @@ pub fn mend(part: &Path) -> io::Result<Option<Mended>> {
         }
         Err(error) => return Err(error),
     };
-    let file = OpenOptions::new().read(true).write(true).open(part)?;
     let milliseconds = |frames: u64| frames * 1000 / u64::from(found.layout.rate);
-    if let Some(message) = closed::read(&file, &found) {
+    if let Some(message) = closed::read(&mut file, &found) {
         let duration_ms = milliseconds(found.frames(found.data_bytes));
+        file.close()?;
         return Ok(Some(Mended { message, duration_ms }));
     }
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
-    let length = file.metadata()?.len().saturating_sub(header);
+    let length = file.size()?.saturating_sub(header);
     let frames = found.frames(audio_bytes(&found, length));
     if frames == 0 {
         fs::remove_file(part)?;
@@ -118,12 +141,20 @@ pub fn mend(part: &Path) -> io::Result<Option<Mended>> {
     }
     let data = frames * found.layout.frame_bytes();
     let limit = wav::RIFF_LIMIT;
-    file.set_len(header + data)?;
-    write_sizes(&file, Extent { header: found.header_bytes, data, tail: 0, frames, limit })?;
-    file.sync_all()?;
+    file.set_size(header + data)?;
+    write_sizes(&mut file, Extent { header: found.header_bytes, data, tail: 0, frames, limit })?;
+    file.close()?;
+    file.sync_data()?;
     let duration_ms = milliseconds(frames);
     let message = message(&found.info, "", duration_ms)?;
     Ok(Some(Mended { message, duration_ms }))
+}
+
+/// Whether a sealed file is shorter than its beginning.
+fn is_torn(part: &Path, error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|error| error.downcast_ref::<SealError>());
+    let short = fs::metadata(part).is_ok_and(|about| about.len() < 100);
+    short && cause == Some(&SealError::NotSealed)
 }
 
 /// Bytes of samples in a file that has so many behind its header. Where the header tells of
@@ -136,15 +167,23 @@ fn audio_bytes(found: &Found, length: u64) -> u64 {
 ///
 /// # Errors
 /// When the part is not one of ours or the disk refuses; the part is left as it is.
-pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
-    let Some(Mended { mut message, duration_ms }) = mend(part)? else { return Ok(None) };
+pub fn recover(root: &Path, part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<Recovered>> {
+    let Some(Mended { mut message, duration_ms }) = mend(part, keys)? else { return Ok(None) };
     let mut path = part.with_extension("");
+    let sealed = names::is_sealed(&path);
+    if sealed {
+        path.set_extension("");
+    }
+    let there = |path: &Path| if sealed { names::sealed(path).exists() } else { path.exists() };
     // Recorded when tapes were to become something else.
     if path.extension().is_none_or(|extension| extension != "wav") {
         path.set_extension("wav");
-        if path.exists() {
+        if there(&path) {
             path.set_extension(format!("{}.wav", message.recid));
         }
+    }
+    if sealed {
+        path = names::sealed(&path);
     }
     fs::rename(part, &path)?;
     if let Some(folder) = path.parent() {
@@ -158,12 +197,15 @@ pub fn recover(root: &Path, part: &Path) -> io::Result<Option<Recovered>> {
 
 /// What `path` below `root` holds, if it is a finished tape of the recording that `said` is about.
 #[must_use]
-pub fn finished(root: &Path, path: &str, said: &TapeMessage) -> Option<Recovered> {
-    let mut head = Vec::new();
-    let file = File::open(root.join(path)).ok()?;
-    let length = file.metadata().ok()?.len();
-    let limit = u64::try_from(MAX_HEADER).unwrap_or(u64::MAX);
-    file.take(limit).read_to_end(&mut head).ok()?;
+pub fn finished(
+    root: &Path,
+    path: &str,
+    said: &TapeMessage,
+    keys: Option<&KeyRing>,
+) -> Option<Recovered> {
+    let mut file = Vessel::open(File::open(root.join(path)).ok()?, keys).ok()?;
+    let length = file.size().ok()?;
+    let head = head_of(&mut file).ok()?;
     let found = wav::read_header(&head).ok()?;
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
     let frames = found.frames(audio_bytes(&found, length.saturating_sub(header)));

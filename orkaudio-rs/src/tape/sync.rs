@@ -8,11 +8,11 @@ use super::{
     volume::{Volume, up_to},
     worker::TapeCounters,
 };
+use orkvault::sealed::Store;
 use std::{
     collections::BTreeSet,
     fs::File,
     io,
-    ops::Deref,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -49,11 +49,6 @@ impl Synced {
         Self { file, dirty: AtomicBool::new(true), damage: Mutex::new(None) }
     }
 
-    /// Something was written.
-    pub(super) fn touch(&self) {
-        self.dirty.store(true, Ordering::Relaxed);
-    }
-
     /// Forces its bytes to the disk.
     ///
     /// # Errors
@@ -68,11 +63,30 @@ impl Synced {
     }
 }
 
-impl Deref for Synced {
-    type Target = File;
+impl Store for Synced {
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
 
-    fn deref(&self) -> &File {
-        &self.file
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(bytes, at)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let written = disk::write_all_at(&self.file, bytes, at);
+        // What was written before a refusal is forced to the disk as well.
+        self.dirty.store(true, Ordering::Relaxed);
+        written
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        let set = disk::set_len(&self.file, bytes);
+        self.dirty.store(true, Ordering::Relaxed);
+        set
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Self::sync_data(self)
     }
 }
 
@@ -294,7 +308,7 @@ mod tests {
         let names =
             ["", "a", "a/b"].map(|name| home.path().join(name).components().as_path().to_owned());
         assert!(names.iter().all(|name| rounds.known.contains(name)), "{:?}", rounds.known);
-        one.touch();
+        one.write_all_at(b"more", 0).unwrap();
         rounds.go(Instant::now(), &never);
         assert_eq!(syncs(&rounds), 2, "not due yet");
         rounds.go(Instant::now() + Duration::from_secs(5), &never);

@@ -4,6 +4,7 @@ use super::{
     disk::failpoint,
     file::{damaged_of, part_of},
     finish::{self, Finished, Outcome, Report},
+    ledger::{Ledger, Stored},
     volume::Volume,
     worker::{Ending, Job, TapeCounters, TapeSettings, Worker},
 };
@@ -24,8 +25,10 @@ use orkbase::{
     rtp::timeline::TICKS_PER_MILLI,
     time::Timestamp,
 };
+use orkvault::{book::Rules, digest, keys::KeyRing, ledger::Link, sealed::Vessel};
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read as _,
     path::Path,
     sync::{
         Arc,
@@ -118,12 +121,20 @@ struct Recorded {
     volume: Arc<Volume>,
 }
 
+fn keys() -> KeyRing {
+    KeyRing::parse(&[7; 32]).unwrap()
+}
+
+fn rules() -> Rules {
+    Rules { link: Link::default(), mode: 0o600, sync: false }
+}
+
 /// Two calls at once, of which the first speaks `codec`.
-fn record(root: &Path, codec: &str, decoders: Arc<dyn DecoderSource>) -> Recorded {
+fn record(root: &Path, codec: &str, decoders: Arc<dyn DecoderSource>, sealed: bool) -> Recorded {
     let volume = Arc::<Volume>::default();
     let settings = Arc::new(TapeSettings {
         root: root.to_owned(),
-        extension: ".wav".to_owned(),
+        extension: if sealed { ".wav.sealed" } else { ".wav" }.to_owned(),
         channels: 2,
         late_ms: 100,
         conceal: false,
@@ -132,6 +143,8 @@ fn record(root: &Path, codec: &str, decoders: Arc<dyn DecoderSource>) -> Recorde
         min_duration_ms: 0,
         sync: true,
         sidecars: None,
+        ledger: Some(Arc::new(Ledger::open(root, rules()).unwrap())),
+        keys: sealed.then(|| Arc::new(keys())),
         zone: TimeZone::UTC,
         volume: Arc::clone(&volume),
         sync_interval: None,
@@ -167,8 +180,11 @@ fn record(root: &Path, codec: &str, decoders: Arc<dyn DecoderSource>) -> Recorde
 
 /// Holds a ready tape against what was said; gives the frames that are missing.
 fn hold_against(path: &Path, tape: u64) -> u64 {
-    let length = fs::metadata(path).unwrap().len();
-    let wav = hound::WavReader::open(path).unwrap();
+    let mut vessel = Vessel::open(File::open(path).unwrap(), Some(&keys())).unwrap();
+    let mut bytes = Vec::new();
+    vessel.read_to_end(&mut bytes).unwrap();
+    let length = u64::try_from(bytes.len()).unwrap();
+    let wav = hound::WavReader::new(&bytes[..]).unwrap();
     let frames = u64::from(wav.duration());
     assert!(length - frames * 4 < 1_000, "the header tells of {frames} frames in {length} bytes");
     let samples: Vec<i16> = wav.into_samples().map(Result::unwrap).collect();
@@ -191,20 +207,21 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-fn fail(before: u32, count: u32, errno: i32) -> bool {
+fn fail(before: u32, count: u32, errno: i32, sealed: bool) -> bool {
     let home = folder();
     let root = home.path();
     fs::create_dir(root.join("a")).unwrap();
     fs::write(root.join("a/old.wav"), [7; 100]).unwrap();
     failpoint::set(before, count, errno);
-    let what = format!("{count} requests fail after {before} with {errno}");
-    let recorded = record(root, "PCMU", Arc::new(BuiltIn));
+    let what = format!("{count} requests fail after {before} with {errno}, sealed: {sealed}");
+    let recorded = record(root, "PCMU", Arc::new(BuiltIn), sealed);
     let failed = failpoint::clear();
     assert_eq!(fs::read(root.join("a/old.wav")).unwrap(), [7; 100]);
     assert_eq!(recorded.finished.len(), 2);
     for finished in &recorded.finished {
         let (number, recid) = (finished.order, &finished.closing.message.recid);
-        let path = root.join(format!("a/r{number}.wav"));
+        let end = if sealed { ".sealed" } else { "" };
+        let path = root.join(format!("a/r{number}.wav{end}"));
         match &finished.outcome {
             Outcome::Ready(name) => {
                 let missing = hold_against(&root.join(name), number);
@@ -216,6 +233,8 @@ fn fail(before: u32, count: u32, errno: i32) -> bool {
                 );
                 assert!(missing == 0 || finished.damage.is_some(), "{what}");
                 assert!(!part_of(&path).exists(), "{what}");
+                let digest = digest::of_file(&root.join(name)).unwrap();
+                assert_eq!(finished.stored, [Stored { path: name.clone(), digest }], "{what}");
             }
             Outcome::Failed(why) => {
                 assert!(recorded.tagged.contains(recid), "{what}");
@@ -245,16 +264,16 @@ fn fail(before: u32, count: u32, errno: i32) -> bool {
 
 #[test]
 fn the_nth_request_fails_for_every_n() {
-    for errno in [ENOSPC, EIO] {
+    for (errno, sealed) in [(ENOSPC, false), (EIO, false), (ENOSPC, true), (EIO, true)] {
         let mut n = 0;
-        while fail(n, 1, errno) {
+        while fail(n, 1, errno, sealed) {
             n += 1;
         }
         assert!(n > 30, "only {n} requests");
         // The disk is full from there on, or for a while.
         for before in 0..n {
             for count in [5, u32::MAX] {
-                fail(before, count, errno);
+                fail(before, count, errno, sealed);
             }
         }
     }
@@ -266,7 +285,7 @@ fn a_call_is_recorded_from_when_the_disk_takes_it() {
     // Both are opened, and opened again at each of the first two blocks.
     failpoint::set(0, 3, ENOSPC);
     fs::create_dir(home.path().join("a")).unwrap();
-    let recorded = record(home.path(), "PCMU", Arc::new(BuiltIn));
+    let recorded = record(home.path(), "PCMU", Arc::new(BuiltIn), false);
     assert!(failpoint::clear());
     for finished in &recorded.finished {
         let Outcome::Ready(name) = &finished.outcome else { panic!("{:?}", finished.outcome) };
@@ -291,7 +310,7 @@ impl DecoderSource for Faulty {
 #[test]
 fn a_fault_ends_one_recording_only() {
     let home = tempfile::tempdir().unwrap();
-    let recorded = record(home.path(), "G722", Arc::new(Faulty));
+    let recorded = record(home.path(), "G722", Arc::new(Faulty), false);
     assert_eq!(recorded.counters.panicked.load(Ordering::Relaxed), 1);
     let [faulty, other] = &recorded.finished[..] else { panic!("two calls") };
     assert!(faulty.damage.as_ref().is_some_and(|why| why.contains("fault")), "{faulty:?}");

@@ -4,6 +4,7 @@ use super::{
     ears::Ears,
     file::TapeFile,
     finish::{Finish, Heard, Step},
+    ledger::Ledger,
     packets::{self, PacketFile},
     sidecar::Sidecars,
     sync::Opened,
@@ -24,6 +25,7 @@ use orkbase::{
     },
     call::output::{AddTag, Closing, Opening, PacketBlock, TapeId},
 };
+use orkvault::keys::KeyRing;
 use std::{
     collections::HashMap,
     io,
@@ -66,6 +68,10 @@ pub struct TapeSettings {
     pub sync: bool,
     /// What is told of a tape is written beside it.
     pub sidecars: Option<Sidecars>,
+    /// What becomes of tapes is written down.
+    pub ledger: Option<Arc<Ledger>>,
+    /// What tapes are sealed with; `None` leaves them plain.
+    pub keys: Option<Arc<KeyRing>>,
     /// Calendar of the date in the file.
     pub zone: TimeZone,
     /// The disk that they are on.
@@ -406,8 +412,9 @@ impl Worker {
 
     fn keep(&self, tape: &mut Tape, block: &PacketBlock) {
         if let (Beside::Nothing, Place::File(file)) = (&tape.packets, &tape.place) {
-            tape.packets = match PacketFile::create(file.path(), &tape.comment, self.settings.mode)
-            {
+            let TapeSettings { mode, keys, .. } = &*self.settings;
+            let (path, comment) = (file.path(), &tape.comment);
+            tape.packets = match PacketFile::create_with(path, comment, *mode, keys.as_deref()) {
                 Ok(packets) => Beside::Open(packets),
                 Err(error) => {
                     let path = packets::beside(file.path());
@@ -442,7 +449,8 @@ impl Worker {
             if path.exists() || packets::beside(&path).exists() {
                 continue;
             }
-            let made = TapeFile::create(&path, layout, &info, self.settings.mode);
+            let (mode, keys) = (self.settings.mode, self.settings.keys.as_deref());
+            let made = TapeFile::create_with(&path, layout, &info, mode, keys);
             match made {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Ok(file) => {

@@ -1,4 +1,4 @@
-//! `orktrack retention`, `holds`, `check`, `backup`.
+//! `orktrack retention`, `holds`, `check`, `verify`, `backup`.
 
 use super::{Common, now, rows};
 use crate::Failure;
@@ -10,9 +10,15 @@ use orktrack::{
         retention::{self, Deleted},
         search,
     },
+    verify,
 };
+use orkvault::shelf::Finding;
 use serde_json::json;
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Retention {
@@ -169,6 +175,69 @@ impl Check {
             return Ok(());
         }
         Err(Failure("not all is as it should be".to_owned(), 1))
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For each recording of the database whose folder is below audio.roots: is its file there, and is it what its
+recorder said it was? And the other way round: files that no recording has, recordings that a recorder's
+ledger (tapes.ledger) tells of and the database does not, as after an old copy of the database was put
+back; the ledger itself, the log of who did what, and the database. The tracker and the recorders may run
+meanwhile.")]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Verify {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let shop = self.common.open()?;
+        let watched = io::stderr().is_terminal();
+        let mut next = Instant::now();
+        let mut progress = |files: u64, bytes: u64| {
+            if watched && Instant::now() >= next {
+                next = Instant::now() + Duration::from_millis(250);
+                drop(write!(io::stderr(), "\r{files} files, {} MiB ", bytes >> 20));
+            }
+        };
+        let json = shop.json;
+        let mut written = Ok(());
+        let mut tell = |finding: Finding| {
+            let line = match json {
+                true => serde_json::to_string(&finding).unwrap_or_default(),
+                false => {
+                    let Finding { kind, path, detail } = finding;
+                    format!("{kind:?}: {path}: {detail}").replace(char::is_control, "?")
+                }
+            };
+            if written.is_ok() {
+                written = writeln!(io::stdout(), "{line}");
+            }
+        };
+        let done = verify::verify(shop.database(), &shop.config, &mut progress, &mut tell);
+        if watched {
+            drop(write!(io::stderr(), "\r\x1b[K"));
+        }
+        let totals = done.map_err(|why| Failure(why, 1))?;
+        // `| head` has seen enough.
+        drop(written);
+        let words = format!(
+            "recordings {}: files {} ({} MiB), of unknown content {}, in folders not looked at {}\n\
+             lines of ledgers {}; findings {}",
+            totals.recordings,
+            totals.files,
+            totals.bytes >> 20,
+            totals.unhashed,
+            totals.elsewhere,
+            totals.lines,
+            totals.findings,
+        );
+        shop.say(&words, &json!({ "summary": totals }))?;
+        if totals.findings == 0 {
+            return Ok(());
+        }
+        Err(Failure("not all is as it was".to_owned(), 1))
     }
 }
 

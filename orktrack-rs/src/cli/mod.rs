@@ -6,7 +6,7 @@ mod people;
 mod programs;
 
 pub(crate) use access::{Accounts, Tokens};
-pub(crate) use care::{Backup, Check, Holds, Retention};
+pub(crate) use care::{Backup, Check, Holds, Retention, Verify};
 pub(crate) use people::{Groups, Show, Tags, Users};
 pub(crate) use programs::Programs;
 
@@ -43,7 +43,7 @@ pub(crate) struct Common {
 /// Where a command works.
 pub(crate) struct Shop {
     pub(crate) config: Config,
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Common {

@@ -19,7 +19,7 @@ use std::{
 /// Where the configuration is if nobody says.
 pub const DEFAULT_FILE: &str = "/etc/orktrack/orktrack.toml";
 /// Every key, as in the file; a dot separates section and key.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "listen",
     "database",
     "max_connections",
@@ -33,6 +33,8 @@ const KEYS: [&str; 15] = [
     "import.tasks",
     "audio.roots",
     "audio.copies",
+    "audio.ledger_key",
+    "audio.key_file",
     "access.session_hours",
     "log.level",
 ];
@@ -70,6 +72,10 @@ pub struct Config {
     pub audio_roots: Vec<AudioRoot>,
     /// Where recorders put second copies, which are deleted with their recordings.
     pub audio_copies: Vec<AudioRoot>,
+    /// The secret that the ledgers of recorders are linked with.
+    pub ledger_key: Option<PathBuf>,
+    /// The keys that recordings are sealed with.
+    pub key_file: Option<PathBuf>,
     /// How long a sign-in lasts, 1 to 720 hours.
     pub session_hours: u64,
     /// What is logged: a level, or directives such as `info,orktrack::http=debug`.
@@ -95,6 +101,8 @@ impl Default for Config {
             tasks: Vec::new(),
             audio_roots: Vec::new(),
             audio_copies: Vec::new(),
+            ledger_key: None,
+            key_file: None,
             session_hours: 12,
             log_level: "info".to_owned(),
         }
@@ -104,7 +112,11 @@ impl Default for Config {
 impl Config {
     /// Where files are deleted.
     pub(crate) fn folders(&self) -> Folders {
-        Folders { roots: self.audio_roots.clone(), copies: self.audio_copies.clone() }
+        Folders {
+            roots: self.audio_roots.clone(),
+            copies: self.audio_copies.clone(),
+            ledger_key: self.ledger_key.clone(),
+        }
     }
 }
 
@@ -244,6 +256,14 @@ fn set(config: &mut Config, key: &str, value: &Value) -> Result<(), String> {
                 wrong("a list of folders, such as [\"/srv/copies\", \"rec2=/mnt/copies2\"]")
             })?;
             config.audio_copies = texts.iter().map(|text| root(text)).collect();
+        }
+        "audio.ledger_key" => {
+            let text = value.text().ok_or_else(|| wrong("a file"))?;
+            config.ledger_key = (!text.is_empty()).then(|| PathBuf::from(text));
+        }
+        "audio.key_file" => {
+            let text = value.text().ok_or_else(|| wrong("a file"))?;
+            config.key_file = (!text.is_empty()).then(|| PathBuf::from(text));
         }
         "access.session_hours" => {
             let hours = value.number().filter(|hours| (1..=720).contains(hours));

@@ -56,6 +56,8 @@ pub struct Recording {
     pub discarded: Option<i64>,
     /// When it may be deleted; `None`: never.
     pub expires: Option<i64>,
+    /// SHA-256 of the file in hexadecimal, empty if its recorder did not tell.
+    pub sha256: String,
     /// Under a legal hold.
     pub held: bool,
     /// Whose it is.
@@ -98,8 +100,8 @@ const FIELDS: &str = "SELECT t.id, t.hostname, t.recid, CASE WHEN t.state = 'liv
      AND t.interrupted IS NOT NULL THEN 'interrupted' ELSE t.state END, t.started, t.stopped, t.ready,
      t.duration, t.direction, t.localparty, t.localentrypoint, t.remoteparty, t.localip, t.remoteip,
      t.nativecallid, t.captureport, t.service, t.ondemand, t.side, t.filename, t.keep, t.discarded,
-     t.expires, EXISTS (SELECT 1 FROM legal_hold h WHERE h.tape = t.id AND h.until IS NULL)
-     FROM tape t WHERE t.id IN";
+     t.expires, EXISTS (SELECT 1 FROM legal_hold h WHERE h.tape = t.id AND h.until IS NULL),
+     t.sha256 FROM tape t WHERE t.id IN";
 
 /// The recordings of these rows, in this order.
 pub(super) fn read(session: &mut dyn Session, ids: &[i64]) -> Result<Vec<Recording>, DbError> {
@@ -176,6 +178,7 @@ fn recording(row: &Row) -> Result<Recording, DbError> {
         discarded: row.get(21)?,
         expires: row.get(22)?,
         held: row.get(23)?,
+        sha256: row.get(24)?,
         users: Vec::new(),
         tags: BTreeMap::new(),
         moments: Vec::new(),

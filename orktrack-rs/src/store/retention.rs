@@ -182,6 +182,41 @@ pub fn files_after(
     session.rows(&sql, args![tape, limit])?.iter().map(file).collect()
 }
 
+/// The same with the SHA-256 of each file in hexadecimal; empty where it is not known.
+///
+/// # Errors
+/// See [`DbError`].
+pub fn sums_after(
+    session: &mut dyn Session,
+    tape: i64,
+    limit: i64,
+) -> Result<Vec<(FileOf, String)>, DbError> {
+    let sql = "SELECT t.id, t.recid, t.hostname, coalesce(r.absolutepath, ''), t.filename, t.state,
+             t.sha256 FROM tape t LEFT JOIN recorder r ON r.hostname = t.hostname
+         WHERE t.id > ?1 AND t.state = 'ready' AND t.discarded IS NULL ORDER BY t.id LIMIT ?2";
+    let read = |row: &Row| Ok((file(row)?, row.get(6)?));
+    session.rows(sql, args![tape, limit])?.iter().map(read).collect()
+}
+
+/// Whether a recording of this name was deleted, and none is there.
+///
+/// # Errors
+/// See [`DbError`].
+pub fn is_deleted(session: &mut dyn Session, recid: &str) -> Result<bool, DbError> {
+    is_gone_everywhere(session, recid)
+}
+
+/// Whether a recording of this name is known, or was deleted.
+///
+/// # Errors
+/// See [`DbError`].
+pub fn was_here(session: &mut dyn Session, recid: &str) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM tape WHERE recid = ?1
+         UNION ALL SELECT 1 FROM tape_gone WHERE recid = ?1 LIMIT 1";
+    let known: Option<i64> = session.value(sql, args![recid])?;
+    Ok(known.is_some())
+}
+
 /// Recordings whose time is over or that were discarded, without a hold, the oldest first.
 ///
 /// # Errors

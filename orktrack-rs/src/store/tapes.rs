@@ -11,6 +11,7 @@ use orkbase::message::{
     tape::{Stage, TapeMessage},
     url,
 };
+use orkvault::ledger::Sum;
 
 /// What is answered to a message about a recording.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,9 +152,9 @@ fn put_sum(session: &mut dyn Session, sum: &Tape) -> Result<i64, DbError> {
     let id = session.value(
         "INSERT INTO tape (hostname, recid, state, started, stopped, ready, duration,
              captureport, filename, localparty, localentrypoint, remoteparty, direction,
-             service, localip, remoteip, nativecallid, ondemand, side, live)
+             service, localip, remoteip, nativecallid, ondemand, side, live, sha256)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-             ?19, ?20)
+             ?19, ?20, ?21)
          ON CONFLICT (hostname, recid) DO UPDATE SET state = excluded.state,
              started = excluded.started, stopped = excluded.stopped, ready = excluded.ready,
              duration = excluded.duration, captureport = excluded.captureport,
@@ -162,7 +163,8 @@ fn put_sum(session: &mut dyn Session, sum: &Tape) -> Result<i64, DbError> {
              direction = excluded.direction, service = excluded.service,
              localip = excluded.localip, remoteip = excluded.remoteip,
              nativecallid = excluded.nativecallid, ondemand = excluded.ondemand,
-             side = excluded.side, live = excluded.live, interrupted = NULL
+             side = excluded.side, live = excluded.live, interrupted = NULL,
+             sha256 = CASE tape.sha256 WHEN '' THEN excluded.sha256 ELSE tape.sha256 END
          RETURNING id",
         args![
             &facts.hostname,
@@ -185,9 +187,19 @@ fn put_sum(session: &mut dyn Session, sum: &Tape) -> Result<i64, DbError> {
             facts.ondemand,
             facts.side.as_str(),
             facts.live,
+            sha256(facts),
         ],
     )?;
     id.ok_or_else(|| DbError::Strange("a row without a number".to_owned()))
+}
+
+/// The tag that has the hash of the file; it is no word to search for, and has a column of its own.
+const SHA256: &str = "sha256";
+
+/// The hash of the file, if its recorder told a good one.
+fn sha256(facts: &TapeMessage) -> String {
+    let told = facts.tags.get(SHA256).and_then(|text| Sum::read(text));
+    told.map(|sum| sum.to_string()).unwrap_or_default()
 }
 
 /// Writes the tags; returns whether that changed any.
@@ -198,7 +210,7 @@ fn put_tags(
     received: u64,
 ) -> Result<bool, DbError> {
     let mut tagged = false;
-    for (key, value) in &sum.facts.tags {
+    for (key, value) in sum.facts.tags.iter().filter(|(key, _)| *key != SHA256) {
         let touched = session.change(
             "INSERT INTO tape_tag (tape, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (tape, key) DO UPDATE SET value = excluded.value

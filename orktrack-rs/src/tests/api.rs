@@ -2,7 +2,8 @@
 
 use super::{Answer, Bench, INIT, READY, START};
 use crate::{config::AudioRoot, store::accounts::Role};
-use std::{fs, path::PathBuf};
+use orkvault::{keys::KeyRing, names, sealed::Vessel};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 /// A finished recording with a file: one second of 16-bit mono, loud in the middle.
 fn with_sound() -> (Bench, tempfile::TempDir, PathBuf, String) {
@@ -20,8 +21,9 @@ fn with_sound() -> (Bench, tempfile::TempDir, PathBuf, String) {
         wav.extend(loud.to_le_bytes());
     }
     fs::write(&file, wav).unwrap();
-    let root = home.path().to_owned();
+    let (root, keys) = (home.path().to_owned(), home.path().join("keys"));
     let bench = Bench::with(|config| {
+        config.key_file = Some(keys);
         config.audio_roots = vec![AudioRoot { hostname: None, folder: root }];
     });
     let place = home.path().display().to_string().replace('/', "%2F");
@@ -62,6 +64,56 @@ pub(super) fn sound_whole_in_parts_and_its_shape() {
     assert_eq!(bench.ask(&token, "GET", "/api/v1/recordings/1/audio", "").status(), "404");
     let listened = "SELECT count(*) FROM audit WHERE action = 'listen' AND who = 'root'";
     assert_eq!(bench.sql::<i64>(listened), 5);
+}
+
+#[test]
+pub(super) fn a_sealed_recording_is_heard_with_its_key_only() {
+    let (bench, home, file, token) = with_sound();
+    let ring = KeyRing::parse("a1".repeat(32).as_bytes()).unwrap();
+    let sealed = names::sealed(&file);
+    let mut options = fs::OpenOptions::new();
+    let empty = options.read(true).write(true).create_new(true).open(&sealed).unwrap();
+    let mut vessel = Vessel::create(empty, Some(&ring)).unwrap();
+    vessel.write_all(&fs::read(&file).unwrap()).unwrap();
+    vessel.close().unwrap();
+    fs::remove_file(&file).unwrap();
+    let told = READY.replace("recid=20261121_021704_EZIP", "recid=Sealed");
+    bench.tell(&told.replace("EZIP.wav&", "EZIP.wav.sealed&"));
+    let ask =
+        |method, rest: &str| bench.ask(&token, method, &format!("/api/v1/recordings/2/{rest}"), "");
+    let keys = home.path().join("keys");
+    for (key, why) in
+        [(None, "cannot read"), (Some("b2"), "which the key file does not have"), (Some("a1"), "")]
+    {
+        if let Some(key) = key {
+            fs::write(&keys, key.repeat(32)).unwrap();
+            fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        for rest in ["audio", "peaks?buckets=4"] {
+            if why.is_empty() {
+                continue;
+            }
+            let refused = ask("GET", rest);
+            assert_eq!(refused.status(), "500");
+            assert!(
+                refused.body.contains("is sealed") && refused.body.contains(why),
+                "{}",
+                refused.body
+            );
+        }
+    }
+    let head = format!(
+        "GET /api/v1/recordings/2/audio HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: Bearer {token}\r\nRange: bytes=8-15\r\n\r\n"
+    );
+    let part = bench.send(head.as_bytes());
+    assert_eq!((part.status(), part.body.as_str()), ("206", "WAVEfmt "));
+    assert_eq!(part.header("content-range"), Some("bytes 8-15/16044"));
+    assert_eq!(part.header("content-type"), Some("audio/wav"));
+    let name = Some("inline; filename=\"Sealed.wav\"");
+    assert_eq!(ask("HEAD", "audio").header("content-disposition"), name);
+    let peaks = ask("GET", "peaks?buckets=4").json();
+    assert_eq!(peaks["channels"], serde_json::json!([[1, 1, 20_000, 1]]));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn two_trackers_share_a_database() {
         .open_for_tests()
         .value("SELECT max(version) FROM orktrack_version", &[])
         .unwrap();
-    assert_eq!(known, Some(4));
+    assert_eq!(known, Some(5));
 }
 
 /// A server that lets nobody in without TLS.
@@ -163,7 +163,8 @@ fn the_tables_of_version_3_are_brought_up_to_date() {
     let mut session = place.open_for_tests();
     session
         .batch(
-            "DROP TABLE tape_gone; ALTER TABLE segment DROP CONSTRAINT segment_tape_side_since_key;
+            "DROP TABLE tape_gone; ALTER TABLE tape DROP COLUMN sha256;
+             ALTER TABLE segment DROP CONSTRAINT segment_tape_side_since_key;
              ALTER TABLE segment DROP COLUMN since; ALTER TABLE segment DROP COLUMN until;
              ALTER TABLE segment ADD UNIQUE (tape, side);
              INSERT INTO orkuser (firstname, lastname, email, created) VALUES ('A', 'B', '', 1);
@@ -180,7 +181,7 @@ fn the_tables_of_version_3_are_brought_up_to_date() {
     let since = session.value::<i64>("SELECT since FROM segment WHERE until IS NULL", &[]).unwrap();
     assert_eq!(since, Some(100));
     let version = session.value::<i64>("SELECT max(version) FROM orktrack_version", &[]).unwrap();
-    assert_eq!(version, Some(4));
+    assert_eq!(version, Some(5));
     drop(place.open_for_tests());
 }
 
@@ -191,7 +192,7 @@ fn a_password_is_not_shown() {
     assert_eq!(shown, "postgres://db.example/calls");
 }
 
-const TESTS: [(&str, fn()); 48] = [
+const TESTS: [(&str, fn()); 49] = [
     ("the_three_published_tape_messages", super::commands::the_three_published_tape_messages),
     ("metadata_says_whose_call_it_was", super::commands::metadata_says_whose_call_it_was),
     ("live_status_of_the_busy_and_the_idle", super::commands::live_status_of_the_busy_and_the_idle),
@@ -275,6 +276,10 @@ const TESTS: [(&str, fn()); 48] = [
         super::rights::tokens_are_told_once_expire_and_are_taken_back,
     ),
     ("commands_from_afar_take_a_token", super::rights::commands_from_afar_take_a_token),
+    (
+        "a_sealed_recording_is_heard_with_its_key_only",
+        super::api::a_sealed_recording_is_heard_with_its_key_only,
+    ),
     ("sound_whole_in_parts_and_its_shape", super::api::sound_whole_in_parts_and_its_shape),
     (
         "what_a_recorder_calls_its_file_leads_nowhere_else",

@@ -20,10 +20,10 @@ use hyper::{
         HeaderName, HeaderValue, RANGE,
     },
 };
+use orkvault::{names, sealed::Vessel};
 use serde::Deserialize;
 use serde_json::json;
 use std::{
-    fs::File,
     io::{self, Read, Seek, SeekFrom},
     ops::Range,
     sync::Arc,
@@ -41,9 +41,10 @@ async fn file_of(asked: &Asked<'_>) -> Result<(Recording, FileOf), Reply> {
     Ok((recording, file))
 }
 
-async fn open(asked: &Asked<'_>, file: FileOf) -> Result<File, Reply> {
+async fn open(asked: &Asked<'_>, file: FileOf) -> Result<Vessel, Reply> {
     let roots = asked.desk.config.audio_roots.clone();
-    let opened = blocking(move || files::open(&roots, &file)).await?;
+    let keys = asked.desk.config.key_file.clone();
+    let opened = blocking(move || files::open_sound(&roots, keys.as_deref(), &file)).await?;
     opened.map_err(|error| no_file(&error))
 }
 
@@ -58,24 +59,26 @@ async fn blocking<T: Send + 'static>(
 fn no_file(error: &FileError) -> Reply {
     match error {
         FileError::Outside | FileError::Missing => wrong(StatusCode::NOT_FOUND, &error.to_string()),
-        FileError::Failed(_) => wrong(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        FileError::Sealed(_) | FileError::Failed(_) => {
+            wrong(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
+        }
     }
 }
 
 /// `GET /api/v1/recordings/{id}/audio`, whole or a range of bytes (RFC 9110 section 14).
 pub(super) async fn sound(asked: &Asked<'_>) -> Done {
     let (recording, file) = file_of(asked).await?;
-    let kind = match file.filename.rsplit_once('.').map(|(_, ending)| ending) {
+    let name = names::plain(&file.filename);
+    let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("wav") => "audio/wav",
         Some("mp3") => "audio/mpeg",
         Some("flac") => "audio/flac",
         Some("opus" | "ogg") => "audio/ogg",
         _ => "application/octet-stream",
     };
-    let ending = file.filename.rsplit_once('.').map_or("bin", |(_, ending)| ending).to_owned();
+    let ending = name.rsplit_once('.').map_or("bin", |(_, ending)| ending).to_owned();
     let mut file = open(asked, file).await?;
-    let length = file.metadata().map(|about| about.len());
-    let length = length.map_err(|error| no_file(&FileError::Failed(error)))?;
+    let length = file.size().map_err(|error| no_file(&FileError::Failed(error)))?;
     let (status, range) = match range(&asked.head.headers, length) {
         Wanted::All => (StatusCode::OK, 0..length),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
@@ -124,7 +127,7 @@ fn put(reply: &mut Reply, name: HeaderName, text: &str) {
 
 /// Sends so many bytes of a file; a slow listener holds a file, not a thread.
 fn stream(
-    mut file: File,
+    mut file: Vessel,
     mut left: u64,
 ) -> http_body_util::combinators::UnsyncBoxBody<Bytes, io::Error> {
     let (mut sender, body) = Channel::<Bytes, io::Error>::new(2);

@@ -55,6 +55,7 @@ CREATE TABLE tape (
     discarded       INTEGER CHECK (discarded >= 0), -- recorder told to delete the file, tracker's clock
     retention       INTEGER REFERENCES retention (id), -- null: not decided yet, or no class
     expires         INTEGER CHECK (expires >= 0), -- may be deleted then; null: never
+    sha256          TEXT    NOT NULL DEFAULT '', -- of the file, as its recorder told first
     UNIQUE (hostname, recid)
 ) STRICT;
 
