@@ -201,7 +201,7 @@ fn closed_tape(folder: &Path, number: usize) {
     let frames: Vec<[i16; 2]> =
         (0..480_000).map(|n| [tone(n, 440.0) as i16, tone(n, 700.0) as i16]).collect();
     tape.write(0, &frames);
-    let tape = tape.close();
+    let mut tape = tape.close();
     closed::mark(&mut tape, &message).unwrap();
 }
 
