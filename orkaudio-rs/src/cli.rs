@@ -312,7 +312,7 @@ pub struct UnsealArguments {
     /// See [`Settings`].
     #[command(flatten)]
     pub settings: Settings,
-    /// The key file [default: tapes.encrypt_key]
+    /// The key file [default: `tapes.encrypt_key`]
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// Where to; - is standard output [default: the name without .sealed]

@@ -349,10 +349,10 @@ mod tests {
 
     const DAY: u64 = 86_400;
 
-    fn write(book: &Book, n: usize, at: u64) -> io::Result<()> {
+    fn write(book: &Book, n: usize, at: u64) {
         book.note([event(n)]);
         let mut state = book.state.lock().unwrap();
-        book.write(&mut state, at)
+        book.write(&mut state, at).unwrap();
     }
 
     #[test]
@@ -360,14 +360,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let book = Book::open(home.path(), rules()).unwrap();
         for (n, at) in [0, 5, DAY, DAY - 5, 3 * DAY].into_iter().enumerate() {
-            write(&book, n, at).unwrap();
+            write(&book, n, at);
         }
         // Another process, and this one again.
         let other = Book::open(home.path(), rules()).unwrap();
-        write(&other, 5, 3 * DAY + 1).unwrap();
-        write(&book, 6, 3 * DAY + 2).unwrap();
-        write(&other, 7, 4 * DAY).unwrap();
-        write(&book, 8, 3 * DAY + 9).unwrap();
+        write(&other, 5, 3 * DAY + 1);
+        write(&book, 6, 3 * DAY + 2);
+        write(&other, 7, 4 * DAY);
+        write(&book, 8, 3 * DAY + 9);
         let days = days(&book.folder).unwrap();
         assert_eq!(days, ["1970-01-01", "1970-01-02", "1970-01-04", "1970-01-05"]);
         let (events, faults) = faults(&book);
@@ -383,14 +383,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let book = Book::open(home.path(), rules()).unwrap();
         for n in 0..2 {
-            write(&book, n, 7).unwrap();
+            write(&book, n, 7);
         }
         let path = book.path("1970-01-01");
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             let book = Book::open(home.path(), rules()).unwrap();
-            write(&book, 9, 9).unwrap();
+            write(&book, 9, 9);
             let (events, faults) = faults(&book);
             assert!(faults.is_empty(), "{cut}: {faults:?}");
             let lines = whole[..cut].split_inclusive(|byte| *byte == b'\n');

@@ -5,7 +5,7 @@
 //! for the next start.
 
 use super::{
-    job::{End, Job},
+    job::{End, Job, Tell},
     plan::{Plan, Step},
     spill::Spill,
 };
@@ -355,13 +355,7 @@ impl Shared {
         }
     }
 
-    fn job(
-        &self,
-        part: PathBuf,
-        message: TapeMessage,
-        number: u64,
-        tell: &mut dyn FnMut(&TapeMessage, &[String], &[Stored]) -> bool,
-    ) -> End {
+    fn job(&self, part: PathBuf, message: TapeMessage, number: u64, tell: &mut Tell<'_>) -> End {
         let orkuid = message.recid.clone();
         let mut watch = |step, percent| {
             let progress = Progress { orkuid: orkuid.clone(), step, percent };

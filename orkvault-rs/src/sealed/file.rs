@@ -75,9 +75,9 @@ impl<S: Store> SealedFile<S> {
     /// [`SealError`] in [`io::ErrorKind::InvalidData`]; or the disk.
     pub fn open(file: S, ring: &KeyRing) -> io::Result<Self> {
         let mut header = [0; HEADER];
-        file.read_exact_at(&mut header, 0).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => SealError::NotSealed.into(),
-            _ => error,
+        file.read_exact_at(&mut header, 0).map_err(|error| {
+            let short = error.kind() == io::ErrorKind::UnexpectedEof;
+            if short { SealError::NotSealed.into() } else { error }
         })?;
         let sealer = read_header(&header, ring)?;
         let length = file.bytes()?;
@@ -155,6 +155,9 @@ impl<S: Store> SealedFile<S> {
     }
 
     /// Makes the plain file this long; what is behind is not read any more.
+    ///
+    /// # Errors
+    /// When the disk refuses.
     pub fn set_size(&mut self, size: u64) -> io::Result<()> {
         self.reopen()?;
         self.size = size;
