@@ -21,7 +21,7 @@ use orkbase::{
     },
     message::tape::TapeMessage,
     packet::{Frame, decoder::Limits},
-    rtp::timeline::millis_from_ticks,
+    rtp::timeline::{TICKS_PER_MILLI, millis_from_ticks},
     tap::{Tap, TapCounters},
     time::Timestamp,
     tls,
@@ -446,9 +446,37 @@ fn index(tape: TapeId, links: usize) -> usize {
     usize::try_from(tape.0).unwrap_or(0) % links.max(1)
 }
 
-/// Length of the audio in a block.
+/// Length of the audio in a block, its last packet included.
 fn block_ms(block: &Block) -> u64 {
-    let ticks = orkbase::audio::block::Records::new(&block.bytes).map(|record| record.tick);
-    let first = ticks.clone().min().unwrap_or(0);
-    millis_from_ticks(ticks.max().unwrap_or(0) - first)
+    let records = || orkbase::audio::block::Records::new(&block.bytes);
+    let Some(leg) = records().next().map(|record| record.leg) else { return 0 };
+    let ticks = || records().filter(|record| record.leg == leg).map(|record| record.tick);
+    let span = ticks().max().unwrap_or(0) - ticks().min().unwrap_or(0);
+    let packets = i64::try_from(ticks().count()).unwrap_or(i64::MAX);
+    // As long as those before it; 20 ms if it is alone.
+    let last = span.checked_div(packets - 1).unwrap_or(20 * TICKS_PER_MILLI);
+    millis_from_ticks(span + last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orkbase::audio::block::{Record, append};
+
+    #[test]
+    fn what_is_lost_is_as_long_as_its_packets() {
+        let block = |packets: u32| {
+            let mut bytes = Vec::new();
+            for order in 0..packets {
+                for leg in [0, 1] {
+                    let tick = i64::from(order) * 30 * TICKS_PER_MILLI + i64::from(leg) * 7;
+                    let payload = &[0; 240];
+                    let (slot, anew, void) = (0, false, false);
+                    append(&mut bytes, &Record { leg, slot, anew, void, order, tick, payload });
+                }
+            }
+            Block { tape: TapeId(1), news: Vec::new(), until: 0, bytes }
+        };
+        assert_eq!([0, 1, 2, 30].map(|packets| block_ms(&block(packets))), [0, 20, 60, 900]);
+    }
 }

@@ -199,8 +199,11 @@ impl TapeFile {
     /// Brings the header up to date and gives the file away for finishing.
     #[must_use]
     pub fn close(mut self) -> ClosedTape {
-        if self.told_bytes != self.data_bytes {
-            self.refresh();
+        // Once more, if the disk was only full or busy for a moment.
+        for _ in 0..2 {
+            if self.told_bytes != self.data_bytes {
+                self.refresh();
+            }
         }
         if self.failed.is_some() {
             // Half a write may lie behind what the header tells of.
@@ -215,6 +218,7 @@ impl TapeFile {
             part: self.part,
             path: self.path,
             failed: self.failed,
+            whole_header: self.told_bytes == self.data_bytes,
             extent: Extent {
                 header: self.header_bytes,
                 data: self.data_bytes,
@@ -348,6 +352,8 @@ pub struct ClosedTape {
     pub path: PathBuf,
     /// What went wrong while it was written.
     pub failed: Option<io::Error>,
+    /// Its header tells of everything in it.
+    pub whole_header: bool,
     /// What is in it.
     pub extent: Extent,
 }

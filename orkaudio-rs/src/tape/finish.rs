@@ -84,7 +84,7 @@ pub enum Outcome {
     Discarded,
     /// Not, or not wholly, on the disk.
     Failed(String),
-    /// Its name may not be on the disk: nothing is told of it until the next start has looked.
+    /// Its name or its header may not be on the disk: nothing is told of it until the next start has looked.
     Unsure(String),
 }
 
@@ -263,6 +263,11 @@ fn finish_one(
                 Outcome::Failed(format!("cannot remove {}: {error}", tape.part.display()))
             }
         };
+        return None;
+    }
+    if !tape.whole_header {
+        // Recovery goes by what is there.
+        finished.outcome = Outcome::Unsure("its header could not be written".to_owned());
         return None;
     }
     if process && let Err(error) = closed::mark(&mut tape, &crate::announce::ready(finished, "")) {

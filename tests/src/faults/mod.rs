@@ -9,7 +9,9 @@ mod compliance;
 mod crash;
 mod disk;
 mod hostile;
+mod inject;
 mod power;
+mod rig_calls;
 mod rig_disk;
 mod rig_recorder;
 mod tracker;
@@ -68,8 +70,9 @@ pub struct Row {
 /// All rows, in the order of their names.
 #[must_use]
 pub fn rows() -> Vec<Row> {
-    let groups: [&[Row]; 8] = [
+    let groups: [&[Row]; 9] = [
         &crash::ROWS,
+        &inject::ROWS,
         &power::ROWS,
         &disk::ROWS,
         &tracker::ROWS,

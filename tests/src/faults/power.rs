@@ -2,9 +2,9 @@
 
 use super::{
     Bench, Found, Row,
-    crash::spec,
+    rig_calls::{Calls, Sent, hear, spec},
     rig_disk::{Cut, Disk},
-    rig_recorder::{Calls, Recorder, Sent, Site, Tracker, Try, column, hear, while_},
+    rig_recorder::{Recorder, Site, Tracker, Try, column, while_},
 };
 use crate::generator::chance::Chance;
 use orkbase::message::{tape::TapeMessage, url};

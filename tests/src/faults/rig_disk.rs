@@ -19,6 +19,7 @@ pub(super) struct Disk {
     /// Where it is mounted.
     pub(super) mount: PathBuf,
     image: PathBuf,
+    options: &'static str,
     _folder: tempfile::TempDir,
 }
 
@@ -45,7 +46,8 @@ pub(super) fn run<S: AsRef<std::ffi::OsStr>>(tool: &str, words: &[S]) -> Try<()>
     if done.status.success() {
         return Ok(());
     }
-    Err(format!("{tool}: {}", String::from_utf8_lossy(&done.stderr).trim()))
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    Err(format!("{tool}: {}", said.lines().next().unwrap_or_default()))
 }
 
 fn folder() -> Try<tempfile::TempDir> {
@@ -60,7 +62,7 @@ impl Disk {
         fs::create_dir(&mount).map_err(while_("folder"))?;
         let size = format!("size={mib}m");
         run("mount", &["-t", "tmpfs", "-o", &size, "ork", &mount.to_string_lossy()])?;
-        Ok(Self { mount, image: PathBuf::new(), _folder: folder })
+        Ok(Self { mount, image: PathBuf::new(), options: "", _folder: folder })
     }
 
     /// One in a file, made by `mkfs.KIND` with further words.
@@ -72,14 +74,15 @@ impl Disk {
         let path = image.to_string_lossy().into_owned();
         let words: Vec<&str> = words.iter().copied().chain([path.as_str()]).collect();
         run(&format!("mkfs.{kind}"), &words)?;
-        Self::open(folder, image)
+        // A copy of it has the same name.
+        Self::open(folder, image, if kind == "xfs" { "loop,nouuid" } else { "loop" })
     }
 
-    fn open(folder: tempfile::TempDir, image: PathBuf) -> Try<Self> {
+    fn open(folder: tempfile::TempDir, image: PathBuf, options: &'static str) -> Try<Self> {
         let mount = folder.path().join("mount");
         fs::create_dir(&mount).map_err(while_("folder"))?;
-        run("mount", &["-o", "loop", &image.to_string_lossy(), &mount.to_string_lossy()])?;
-        Ok(Self { mount, image, _folder: folder })
+        run("mount", &["-o", options, &image.to_string_lossy(), &mount.to_string_lossy()])?;
+        Ok(Self { mount, image, options, _folder: folder })
     }
 
     /// What would be on it if the power went now; `None` if it never was still for long enough to be copied.
@@ -91,7 +94,7 @@ impl Disk {
             run("cp", &["--sparse=always", &from, &to])?;
             // All that was read is as it was read: it is the disk of one moment.
             if same(&self.image, &copy).map_err(while_("image"))? {
-                return Ok(Some(Cut { folder, image: copy }));
+                return Ok(Some(Cut { folder, image: copy, options: self.options }));
             }
         }
         Ok(None)
@@ -103,12 +106,13 @@ impl Disk {
 pub(super) struct Cut {
     folder: tempfile::TempDir,
     image: PathBuf,
+    options: &'static str,
 }
 
 impl Cut {
     /// Mounts it, as after the power came back.
     pub(super) fn mount(self) -> Try<Disk> {
-        Disk::open(self.folder, self.image)
+        Disk::open(self.folder, self.image, self.options)
     }
 }
 

@@ -1,15 +1,6 @@
-//! A live recorder that capture agents feed over loopback, a tracker it tells, and what they say of calls
-//! whose audio is known.
+//! A live recorder that capture agents feed over loopback, and a tracker it tells.
 
 use super::Bench;
-use crate::{
-    generator::{
-        calls::{Spec, write},
-        law::{Codec, Law, Side},
-    },
-    wav::Wav,
-    wrap::{Capture, agents::hep3},
-};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -22,14 +13,10 @@ use std::{
     fmt::Display,
     fs::{self, File},
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -300,177 +287,12 @@ pub(super) fn column(database: &Path, sql: &str) -> Try<Vec<String>> {
     read().map_err(while_("database"))
 }
 
-/// A packet of an agent.
-#[derive(Clone, Debug)]
-struct Due {
-    /// From the beginning.
-    after: Duration,
-    bytes: Vec<u8>,
-    /// Call and side whose audio is in it, and the number of blocks sent with it.
-    says: Option<(u32, Side, u32)>,
-}
-
-/// Calls whose audio is known, ready to be sent.
-#[derive(Clone, Debug)]
-pub(super) struct Calls {
-    packets: Arc<Vec<Due>>,
-    /// Their Call-IDs, by number.
-    pub(super) ids: Vec<String>,
-}
-
-/// Bytes before RTP in a frame, and in RTP before its payload.
-const BEFORE: usize = 42;
-const RTP: usize = 12;
-
-impl Calls {
-    /// Generated as `spec` says, through a file in `folder`.
-    pub(super) fn make(spec: &Spec, folder: &Path) -> Try<Self> {
-        let path = folder.join(format!("calls-{}.pcap", spec.seed));
-        let spec = Spec { nanoseconds: true, codec: Codec::Pcmu, ..spec.clone() };
-        let file = File::create(&path).map_err(while_("capture"))?;
-        let truth = write(&spec, std::io::BufWriter::new(file)).map_err(while_("capture"))?;
-        let capture = Capture::read(&path)?;
-        drop(fs::remove_file(&path));
-        let law = Law::new(spec.codec);
-        let begin = capture.frames.first().map_or(0, |frame| frame.at);
-        let mut packets = Vec::with_capacity(capture.frames.len());
-        for frame in &capture.frames {
-            let bytes = &frame.bytes;
-            let end = |address: usize, port: usize| {
-                let ip: [u8; 4] = bytes.get(address..address + 4)?.try_into().ok()?;
-                let port: [u8; 2] = bytes.get(port..port + 2)?.try_into().ok()?;
-                Some(SocketAddr::from((ip, u16::from_be_bytes(port))))
-            };
-            let (Some(from), Some(to), Some(payload)) =
-                (end(26, 34), end(30, 36), bytes.get(BEFORE..))
-            else {
-                continue;
-            };
-            let audio = payload.get(RTP..).unwrap_or_default();
-            let samples: Vec<i16> = audio.iter().map(|code| spec.codec.decode(*code)).collect();
-            let last =
-                law.marks(&samples).last().map(|(_, mark)| (mark.call, mark.side, mark.block + 1));
-            packets.push(Due {
-                after: Duration::from_nanos(frame.at - begin),
-                bytes: hep3(frame.at, from, to, payload, "")?,
-                says: last.filter(|_| payload.first() == Some(&0x80)),
-            });
-        }
-        let ids = truth.calls.into_iter().map(|call| call.call_id).collect();
-        Ok(Self { packets: Arc::new(packets), ids })
-    }
-
-    /// How long sending takes.
-    pub(super) fn length(&self) -> Duration {
-        self.packets.last().map_or(Duration::ZERO, |packet| packet.after)
-    }
-
-    /// Sends each packet when it is due, from a thread of its own.
-    pub(super) fn send(&self, to: SocketAddr) -> Try<Sending> {
-        let socket = UdpSocket::bind("127.0.0.1:0").map_err(while_("socket"))?;
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (flag, count, packets) =
-            (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&self.packets));
-        let began = Instant::now();
-        let work = move || {
-            for packet in packets.iter() {
-                let rest = (began + packet.after).saturating_duration_since(Instant::now());
-                if flag.load(Ordering::Relaxed) {
-                    return;
-                }
-                thread::sleep(rest);
-                // A recorder that was killed does not listen.
-                drop(socket.send_to(&packet.bytes, to));
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        let thread = thread::Builder::new().name("agent".to_owned()).spawn(work);
-        let thread = Some(thread.map_err(while_("thread"))?);
-        Ok(Sending { stop, sent, thread, packets: Arc::clone(&self.packets) })
-    }
-}
-
-/// Blocks of 10 ms sent of each call, caller first.
-pub(super) type Sent = BTreeMap<u32, [u32; 2]>;
-
-/// Packets on their way; ends when dropped.
-#[derive(Debug)]
-pub(super) struct Sending {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicUsize>,
-    thread: Option<JoinHandle<()>>,
-    packets: Arc<Vec<Due>>,
-}
-
-impl Sending {
-    /// What was sent so far.
-    pub(super) fn sent(&self) -> Sent {
-        let mut sent = Sent::new();
-        let count = self.sent.load(Ordering::Relaxed);
-        for (call, side, blocks) in self.packets.iter().take(count).filter_map(|packet| packet.says)
-        {
-            let [caller, callee] = sent.entry(call).or_default();
-            *(if side == Side::Caller { caller } else { callee }) = blocks;
-        }
-        sent
-    }
-
-    /// How many packets were sent.
-    pub(super) fn count(&self) -> usize {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Waits until all is sent.
-    pub(super) fn finish(mut self) -> Sent {
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-        self.sent()
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
-
-/// What a tape holds of what was sent, in blocks of 10 ms of both sides.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Heard {
-    /// In their place.
-    pub(super) right: u64,
-    /// Missing, with something behind them.
-    pub(super) holes: u64,
-    /// Missing at the end, of the side that lacks more.
-    pub(super) tail: u64,
-    /// Of another call or side, twice, or in the wrong place.
-    pub(super) wrong: u64,
-}
-
-/// Holds a tape against what was sent of its call.
-pub(super) fn hear(path: &Path, call: u32, sent: [u32; 2]) -> Try<Heard> {
-    let wav = Wav::read(path)?;
-    let law = Law::new(Codec::Pcmu);
-    let mut heard = Heard::default();
-    for ((side, samples), sent) in Side::BOTH.into_iter().zip(&wav.channels).zip(sent) {
-        let (mut next, mut offset) = (0u32, None);
-        for (at, mark) in law.marks(samples) {
-            let at = i64::try_from(at).unwrap_or(0) - i64::from(mark.block) * 80;
-            let place = *offset.get_or_insert(at);
-            if mark.call != call || mark.side != side || mark.block < next || at.abs_diff(place) > 8
-            {
-                heard.wrong += 1;
-                continue;
-            }
-            heard.holes += u64::from(mark.block - next);
-            heard.right += 1;
-            next = mark.block + 1;
-        }
-        heard.tail = heard.tail.max(u64::from(sent.saturating_sub(next)));
-    }
-    Ok(heard)
+/// Waits until the trackers know everything.
+pub(super) fn delivered(recorder: &Recorder) -> Try<()> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let empty = wait(PATIENCE, || {
+        recorder.counter("track.outbox_rows") == 0 && recorder.counter("track.delivered") > 0
+            || recorder.counter("track.queued") == 0 && recorder.counter("capture.frames") == 0
+    });
+    if empty { Ok(()) } else { Err(format!("the tracker is not told: {}", tail(&recorder.said()))) }
 }
