@@ -450,3 +450,16 @@ fn block_ms(block: &Block) -> u64 {
     let first = ticks.clone().min().unwrap_or(0);
     millis_from_ticks(ticks.max().unwrap_or(0) - first)
 }
+
+#[cfg(feature = "live")]
+impl crate::capture::ahead::Taker for Engine {
+    #[inline]
+    fn take(&mut self, frame: &Frame<'_>) {
+        self.handle_frame(frame);
+    }
+
+    #[inline]
+    fn foresee(&mut self, frame: &Frame<'_>) {
+        Self::foresee(self, frame);
+    }
+}

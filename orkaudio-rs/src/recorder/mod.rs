@@ -451,7 +451,7 @@ pub fn run(
     let mut kernel = crate::capture::live::KernelCounts::default();
     let mut next_housekeeping = Timestamp::default();
     while !stop.load(Ordering::Relaxed) && services.volume.given_up().is_none() {
-        let report = live.poll(50, &mut |frame| engine.handle_frame(frame))?;
+        let report = live.poll(50, &mut engine)?;
         kernel.received += report.kernel.received;
         kernel.dropped += report.kernel.dropped;
         kernel.if_dropped += report.kernel.if_dropped;

@@ -25,7 +25,7 @@ pub enum Wanted {
     Stopped,
 }
 
-/// One call. What every packet needs comes first, in [`HOT_LINES`](Self::HOT_LINES).
+/// One call. What every packet needs comes first.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Call {
@@ -80,9 +80,6 @@ pub struct Call {
 }
 
 impl Call {
-    /// Cache lines that a packet of a known stream touches.
-    pub const HOT_LINES: usize = 2;
-
     /// A call without media.
     #[must_use]
     pub const fn new(dialog: Dialog, wanted: Wanted) -> Self {
