@@ -6,6 +6,8 @@
 
 #[cfg(feature = "live")]
 pub mod agents;
+#[cfg(feature = "live")]
+pub mod clock;
 pub mod file;
 #[cfg(feature = "live")]
 pub mod filter;

@@ -8,6 +8,8 @@ mod salvage;
 
 pub use desk::InterfaceState;
 
+#[cfg(feature = "live")]
+use crate::capture::clock::WallClock;
 use crate::{
     announce::{Announcer, LiveTable},
     audit::Audit,
@@ -62,6 +64,9 @@ const KEY_TEXTS: usize = 4;
 const IMPORTS: usize = 64;
 /// Verdicts of trackers waiting to be carried out.
 const VERDICTS: usize = 1_024;
+/// Numbers for the doors are renewed this often.
+#[cfg(feature = "live")]
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Undelivered messages get this long at the end; what is left waits on the disk.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -387,6 +392,17 @@ impl Services {
     }
 }
 
+/// Whether the clock was set: that is no time that passed.
+#[cfg(feature = "live")]
+fn note_clock(clock: &mut WallClock, engine: &mut Engine) {
+    let wall = now();
+    if let Some(by) = clock.was_set(wall, Instant::now()) {
+        let by_ms = by / 1_000_000;
+        tracing::error!(by_ms, "the clock of this host was set: live calls go on, and are tagged");
+        engine.handle_clock_set(wall, by);
+    }
+}
+
 /// The clock on the wall, for the live engine only.
 #[must_use]
 pub fn now() -> Timestamp {
@@ -408,6 +424,7 @@ pub fn run(
         capture::live::{Live, LiveConfig},
         keylog::Follower,
     };
+    use orkbase::packet::Frame;
     let settings = LiveConfig {
         interfaces: config.capture.interfaces.clone(),
         snaplen: config.capture.snaplen,
@@ -437,9 +454,19 @@ pub fn run(
         (at(command), at(events), at(services.live().map(LiveDoor::address)));
     tracing::info!(interfaces = ?settings.interfaces, agents, command, events, live = listening, folder = %config.tapes.folder.display(), "recording");
     let mut kernel = crate::capture::live::KernelCounts::default();
-    let mut next_housekeeping = Timestamp::default();
+    let mut clock = WallClock::new(now(), Instant::now());
+    // Not by the clock on the wall, which may be set.
+    let mut next_housekeeping = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        let report = live.poll(50, &mut |frame| engine.handle_frame(frame))?;
+        let report = live.poll(50, &mut |frame| {
+            if clock.is_odd(frame.at) {
+                note_clock(&mut clock, &mut engine);
+                let at = clock.place(frame.at, now(), Instant::now());
+                return engine.handle_frame(&Frame { at, ..*frame });
+            }
+            engine.handle_frame(frame);
+        })?;
+        note_clock(&mut clock, &mut engine);
         kernel.received += report.kernel.received;
         kernel.dropped += report.kernel.dropped;
         kernel.if_dropped += report.kernel.if_dropped;
@@ -476,8 +503,8 @@ pub fn run(
         // Frames wait in the kernel for some milliseconds: time must not overtake them.
         let behind = now().0.saturating_sub(100_000_000);
         engine.handle_timeout(Timestamp(behind).max(engine.last()));
-        if now() >= next_housekeeping {
-            next_housekeeping = now().plus_millis(1_000);
+        if Instant::now() >= next_housekeeping {
+            next_housekeeping = Instant::now() + HOUSEKEEPING;
             let (agents, connected) = live.agents().unwrap_or_default();
             let extra = [
                 ("capture.kernel_received", kernel.received),

@@ -25,6 +25,7 @@ pub mod recent;
 pub mod recording;
 pub mod redundancy;
 pub mod report;
+mod room;
 mod sealing;
 pub mod session;
 pub mod settings;

@@ -4,11 +4,26 @@
 //! only to loopback or into a namespace of its own, and ends by itself. A row that cannot run here says why.
 
 mod bench;
+mod blocks;
 mod clients;
 mod compliance;
+mod core;
 mod crash;
 mod disk;
+mod flood;
+mod hash;
 mod hostile;
+mod link;
+mod maker;
+mod media;
+mod mirror;
+mod mutate;
+mod names;
+mod net;
+mod pause;
+mod scarce;
+mod subject;
+mod time;
 mod tracker;
 mod wire;
 
@@ -59,13 +74,14 @@ pub struct Row {
 /// All rows, in the order of their names.
 #[must_use]
 pub fn rows() -> Vec<Row> {
-    let groups: [&[Row]; 7] = [
+    let groups: [&[Row]; 8] = [
         &crash::ROWS,
         &disk::ROWS,
         &tracker::ROWS,
         &clients::ROWS,
         &wire::ROWS,
         &hostile::ROWS,
+        &pause::ROWS,
         &compliance::ROWS,
     ];
     let mut rows = groups.concat();
