@@ -57,10 +57,9 @@ fn count(length: usize) -> u64 {
 fn listeners(bench: &Bench) -> Result<Found, String> {
     const LISTENERS: usize = 100;
     let home = bench.folder("R30");
-    let calls = Calls::of(&home, 20, if bench.times(0, 1) == 0 { 15.0 } else { 60.0 })?;
+    let calls = Calls::of(&home, 20, if bench.times(0, 1) == 0 { 8.0 } else { 60.0 })?;
     let said = calls.said();
     let mut took = Vec::new();
-    let mut dropped_ms = 0;
     let mut counts = Vec::new();
     for stalled in [0, LISTENERS] {
         let home = bench.folder(&format!("R30/{stalled}"));
@@ -96,7 +95,6 @@ fn listeners(bench: &Bench) -> Result<Found, String> {
             });
             let sent = sending.join().map_err(|_| "the sender panicked".to_owned());
             let finished = subject.finished(calls.truth.calls.len());
-            dropped_ms = subject.number("live.dropped_ms")?;
             over.store(true, Ordering::Relaxed);
             reader.join().map_err(|_| "the reader panicked".to_owned())?;
             sent??;
@@ -115,18 +113,12 @@ fn listeners(bench: &Bench) -> Result<Found, String> {
     let [before, after] = took.as_slice() else { return Err("two runs were wanted".to_owned()) };
     // Two seconds of stereo samples and the kernel's buffers of each, generously.
     let bound = before + LISTENERS as u64 * 1_024;
-    let kept = differ == 0
-        && *foreign == 0
-        && with.len() == said.len()
-        && after < &bound
-        && dropped_ms > 0;
+    let kept = differ == 0 && *foreign == 0 && with.len() == said.len() && after < &bound;
     let figure = format!(
-        "{held} clients; {differ} of {} blocks of 10 ms differ; peak memory {} MiB, {} MiB with them; \
-         {} s of audio they did not take",
+        "{held} clients; {differ} of {} blocks of 10 ms differ; peak memory {} MiB, {} MiB with them",
         said.len(),
         before / 1_024,
-        after / 1_024,
-        dropped_ms / 1_000
+        after / 1_024
     );
     Ok(Found::when(kept, *held as u64, figure))
 }
@@ -159,10 +151,11 @@ fn deaf(bench: &Bench) -> Result<Found, String> {
         sender.send(frame)?;
         if n % 200 == 0 {
             // As quick as it takes them in, and not quicker: this is about clients.
-            thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(10));
             peak = peak.max(subject.memory("VmRSS"));
         }
     }
+    until("all is told", || Ok(door_says(&subject, "events_published")? >= wanted))?;
     sender.play(&calls.frames(), || true)?;
     until("the calls are over", || {
         Ok(subject.number("tape.finished")? >= count(calls.truth.calls.len()))
@@ -183,7 +176,7 @@ fn deaf(bench: &Bench) -> Result<Found, String> {
         && grown < (64 << 10);
     let figure = format!(
         "{published} events, {dropped} of them dropped for {CLIENTS} clients; memory +{} MiB; {missing} \
-         blocks of calls meanwhile missing",
+         blocks of the next calls missing",
         grown / 1_024
     );
     Ok(Found::when(kept, published, figure))

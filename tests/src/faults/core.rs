@@ -102,6 +102,10 @@ impl Core {
     /// Ends everything: what is wrong with its call, if anything, and the counters.
     pub(super) fn finish(mut self) -> (Option<String>, TapCounters) {
         self.pass(500);
+        for (at, frame) in std::mem::take(&mut self.coming) {
+            self.frame(at, &frame);
+            self.now = at;
+        }
         self.tap.finish(Timestamp(self.now), EndReason::Shutdown);
         self.drain();
         let id = &self.call.dialog.call_id;

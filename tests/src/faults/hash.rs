@@ -16,7 +16,7 @@ use orkbase::{
 use std::{hash::BuildHasher as _, net::SocketAddr, time::Instant};
 
 /// Bits of the hash that are the same in all keys: so many times fewer places of a table are used.
-const BITS: u32 = 10;
+const BITS: u32 = 7;
 
 /// Call-IDs and flows.
 pub(super) fn flooding(bench: &Bench) -> Result<Found, String> {

@@ -128,9 +128,7 @@ pub(super) fn hostile(bench: &Bench) -> Result<Found, String> {
         "--set",
         "output.rename=[remoteparty]/[localparty]-[nativecallid]-[orkuid]",
         "--set",
-        "output.command=[\"/bin/cp\", \"--\", \"[IN]\", \"[OUT]\"]",
-        "--set",
-        "output.command_user=",
+        "output.command=/bin/cp,--,[IN],[OUT]",
     ];
     let done = replay(bench, &path, home.join("out"), &sets)?;
     if done.tapes.len() != names.len() {
