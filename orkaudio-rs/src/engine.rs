@@ -233,6 +233,13 @@ impl Engine {
         self.drain();
     }
 
+    /// The host's clock was set; see [`Tap::handle_clock_set`].
+    pub fn handle_clock_set(&mut self, now: Timestamp, by: i64) {
+        self.tap.handle_clock_set(now, by);
+        self.last = now;
+        self.drain();
+    }
+
     /// Applies an operator's request.
     #[must_use]
     pub fn handle_command(&mut self, now: Timestamp, command: &Command) -> Reply {
@@ -449,17 +456,4 @@ fn block_ms(block: &Block) -> u64 {
     let ticks = orkbase::audio::block::Records::new(&block.bytes).map(|record| record.tick);
     let first = ticks.clone().min().unwrap_or(0);
     millis_from_ticks(ticks.max().unwrap_or(0) - first)
-}
-
-#[cfg(feature = "live")]
-impl crate::capture::ahead::Taker for Engine {
-    #[inline]
-    fn take(&mut self, frame: &Frame<'_>) {
-        self.handle_frame(frame);
-    }
-
-    #[inline]
-    fn foresee(&mut self, frame: &Frame<'_>) {
-        Self::foresee(self, frame);
-    }
 }

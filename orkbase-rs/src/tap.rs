@@ -275,6 +275,13 @@ impl Tap {
         self.core.board.handle_timeout(now);
     }
 
+    /// The host's clock was set by `by` nanoseconds and is at `now`: calls go on as if it had not been.
+    pub fn handle_clock_set(&mut self, now: Timestamp, by: i64) {
+        self.core.now = now;
+        self.next_due = now;
+        self.core.board.handle_clock_set(now, by);
+    }
+
     /// Ends every recording.
     pub fn finish(&mut self, now: Timestamp, why: EndReason) {
         self.core.now = now;

@@ -8,6 +8,8 @@
 pub mod agents;
 #[cfg(feature = "live")]
 pub mod ahead;
+#[cfg(feature = "live")]
+pub mod clock;
 pub mod file;
 #[cfg(feature = "live")]
 pub mod filter;

@@ -26,6 +26,7 @@ pub mod recent;
 pub mod recording;
 pub mod redundancy;
 pub mod report;
+mod room;
 mod sealing;
 pub mod session;
 pub mod settings;

@@ -77,6 +77,8 @@ pub struct Call {
     pub letters: Option<Box<Letters>>,
     /// What happened, if the settings want it told.
     pub story: Option<Box<Story>>,
+    /// Where it waits to be given up for another: whether it was taken up, and its last message, as known there.
+    pub waits: Option<(bool, Timestamp)>,
 }
 
 impl Call {
@@ -108,6 +110,7 @@ impl Call {
             first_tape: None,
             letters: None,
             story: None,
+            waits: None,
         }
     }
 

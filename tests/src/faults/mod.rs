@@ -4,14 +4,29 @@
 //! only to loopback or into a namespace of its own, and ends by itself. A row that cannot run here says why.
 
 mod bench;
+mod blocks;
 mod clients;
 mod compliance;
+mod core;
 mod crash;
 mod disk;
+mod flood;
+mod hash;
 mod hostile;
+mod link;
+mod maker;
+mod media;
+mod mirror;
+mod mutate;
+mod names;
+mod net;
+mod pause;
 mod power;
 mod rig_disk;
 mod rig_recorder;
+mod scarce;
+mod subject;
+mod time;
 mod tracker;
 mod wire;
 
@@ -68,7 +83,7 @@ pub struct Row {
 /// All rows, in the order of their names.
 #[must_use]
 pub fn rows() -> Vec<Row> {
-    let groups: [&[Row]; 8] = [
+    let groups: [&[Row]; 9] = [
         &crash::ROWS,
         &power::ROWS,
         &disk::ROWS,
@@ -76,6 +91,7 @@ pub fn rows() -> Vec<Row> {
         &clients::ROWS,
         &wire::ROWS,
         &hostile::ROWS,
+        &pause::ROWS,
         &compliance::ROWS,
     ];
     let mut rows = groups.concat();
