@@ -235,6 +235,13 @@ impl Engine {
         self.drain();
     }
 
+    /// The host's clock was set; see [`Tap::handle_clock_set`].
+    pub fn handle_clock_set(&mut self, now: Timestamp, by: i64) {
+        self.tap.handle_clock_set(now, by);
+        self.last = now;
+        self.drain();
+    }
+
     /// Applies an operator's request.
     #[must_use]
     pub fn handle_command(&mut self, now: Timestamp, command: &Command) -> Reply {

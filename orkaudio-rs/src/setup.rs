@@ -163,6 +163,15 @@ pub fn ledger(config: &Config, folder: &Path, sync: bool) -> Result<Option<Arc<L
     opened.map(|ledger| Some(Arc::new(ledger)))
 }
 
+/// How many of `most` clients may be in at once at one door, so that recordings find descriptors: a sixteenth
+/// of what the process may open at the most ([`raise_file_limit`]), but some.
+#[must_use]
+pub fn share_of_files(most: usize) -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    usize::try_from(files / 16).unwrap_or(usize::MAX).max(8).min(most)
+}
+
 /// Raises the limit of open files as far as the system lets us: every live call has one.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use crate::{
     call::{
         candidates::Stray,
         command::{Command, Reply},
-        index::FlowOwner,
+        foresee::Foreseen,
         keeping::{Form, Letter},
         output::{EndReason, Output, TapeId},
         settings::Settings,
@@ -17,7 +17,6 @@ use crate::{
     packet::{
         Datagram, Frame,
         decoder::{self, Decoder, Limits, Sink, TcpStream},
-        fast::FlowKey,
     },
     signal::{
         Fact, Signal,
@@ -60,9 +59,6 @@ pub struct SignalCounters {
     /// H.323.
     pub h323: h323::Counters,
 }
-
-/// So many frames lie between a look ahead and the look at what it points to.
-const STEP: usize = 6;
 
 /// Everything the core counts.
 #[derive(Clone, Debug)]
@@ -109,9 +105,7 @@ pub struct Tap {
     frames_fast: u64,
     /// When TCP bytes behind a hole are looked for next.
     next_due: Timestamp,
-    /// Flows of frames that come soon, and owners of those that come sooner.
-    foreseen: [(Option<FlowKey>, Option<FlowOwner>); STEP],
-    step: usize,
+    foreseen: Foreseen,
 }
 
 /// Sender and receiver.
@@ -196,8 +190,7 @@ impl Tap {
             frames: 0,
             frames_fast: 0,
             next_due: Timestamp::default(),
-            foreseen: [(None, None); STEP],
-            step: 0,
+            foreseen: Foreseen::default(),
         }
     }
 
@@ -241,18 +234,8 @@ impl Tap {
     /// caches.
     #[inline]
     pub fn foresee(&mut self, frame: &Frame<'_>) {
-        self.step = (self.step + 1) % STEP;
-        let board = &self.core.board;
         let key = self.decoder.fast_udp(frame).map(|udp| udp.key);
-        if let Some(key) = key {
-            board.foresee(key);
-        }
-        let Some((keys, owners)) = self.foreseen.get_mut(self.step) else { return };
-        let key = std::mem::replace(keys, key);
-        let owner = key.and_then(|key| board.foresee_call(key));
-        if let Some(owner) = std::mem::replace(owners, owner) {
-            board.foresee_stream(owner);
-        }
+        self.foreseen.foresee(&self.core.board, key);
     }
 
     #[cold]
@@ -290,6 +273,13 @@ impl Tap {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.deliver_due(now);
         self.core.board.handle_timeout(now);
+    }
+
+    /// The host's clock was set by `by` nanoseconds and is at `now`: calls go on as if it had not been.
+    pub fn handle_clock_set(&mut self, now: Timestamp, by: i64) {
+        self.core.now = now;
+        self.next_due = now;
+        self.core.board.handle_clock_set(now, by);
     }
 
     /// Ends every recording.

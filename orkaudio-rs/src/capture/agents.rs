@@ -5,6 +5,7 @@
 //! clock. What the kernel dropped because we were slow is counted.
 
 use super::CaptureError;
+use crate::setup::share_of_files;
 use orkbase::packet::{Frame, LinkType, carrier::Splitter, ports::Carrier};
 use orkbase::time::Timestamp;
 use rustix::event::{PollFd, PollFlags};
@@ -20,7 +21,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Datagrams, or reads, before somebody else has a turn.
 const TURN: usize = 1024;
-/// Connections at once; beyond it the one silent for longest makes room.
+/// Connections at once, fewer where there are few descriptors; beyond it the one silent for longest makes room.
 const MAX_PEERS: usize = 256;
 /// The longest datagram, and the most taken from a connection at once.
 const BUFFER: usize = 64 << 10;
@@ -239,7 +240,7 @@ impl Agents {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
-            if self.peers.len() >= MAX_PEERS {
+            if self.peers.len() >= share_of_files(MAX_PEERS) {
                 let longest = (0..).zip(&self.peers).min_by_key(|(_, peer)| peer.last);
                 if let Some((index, _)) = longest {
                     self.peers.swap_remove(index);

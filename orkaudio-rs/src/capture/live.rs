@@ -9,6 +9,7 @@
 
 use super::CaptureError;
 use super::agents::{AgentCounts, Agents};
+use super::ahead::{Ahead, Taker};
 use super::filter::libpcap_words;
 use orkbase::packet::{Frame, LinkType};
 use orkbase::time::{NANOS_PER_SEC, Timestamp};
@@ -137,6 +138,7 @@ pub struct Live {
     waker: Waker,
     lookup: Lookup,
     next_check: Instant,
+    ahead: Ahead,
 }
 
 impl Live {
@@ -160,26 +162,27 @@ impl Live {
         let agents = config.agents.map(listen).transpose()?;
         let waker = Waker::new()?;
         let next_check = Instant::now() + CHECK_EVERY;
-        Ok(Self { config: config.clone(), wires, agents, waker, lookup, next_check })
+        let ahead = Ahead::new();
+        Ok(Self { config: config.clone(), wires, agents, waker, lookup, next_check, ahead })
     }
 
-    /// Waits up to `timeout_ms` for frames and hands each of them to `handle`. Returns early when
+    /// Waits up to `timeout_ms` for frames and hands each of them to `taker`. Returns early when
     /// woken, and returns at the latest every second.
     ///
     /// # Errors
     /// Only when waiting itself fails; trouble of single interfaces is in the report.
-    pub fn poll(
+    pub fn poll<T: Taker + ?Sized>(
         &mut self,
         timeout_ms: u32,
-        handle: &mut dyn FnMut(&Frame<'_>),
+        taker: &mut T,
     ) -> Result<PollReport, CaptureError> {
         let mut report = PollReport::default();
         self.wait(Duration::from_millis(timeout_ms.into()), &mut report)?;
         for wire in &mut self.wires {
-            wire.take_turn(handle, &mut report);
+            wire.take_turn(&mut self.ahead, taker, &mut report);
         }
         if let Some(agents) = &mut self.agents {
-            report.frames += agents.take_turn(handle);
+            report.frames += agents.take_turn(&mut |frame| taker.take(frame));
         }
         let now = Instant::now();
         if now >= self.next_check {
@@ -294,12 +297,19 @@ impl Wire {
         }
     }
 
-    fn take_turn(&mut self, handle: &mut dyn FnMut(&Frame<'_>), report: &mut PollReport) {
+    fn take_turn<T: Taker + ?Sized>(
+        &mut self,
+        ahead: &mut Ahead,
+        taker: &mut T,
+        report: &mut PollReport,
+    ) {
         let Some(open) = self.handle_mut() else { return };
         if !open.ready {
             return;
         }
-        match open.dispatch(handle) {
+        let turn = open.dispatch(ahead, taker);
+        ahead.flush(taker);
+        match turn {
             // Its other reason to fail, removal, libpcap reports itself.
             Ok(0) if open.failing => self.lose("the interface was taken down".to_owned(), report),
             Ok(frames) => report.frames += frames,
@@ -399,7 +409,11 @@ impl Handle {
         Ok(Self { capture, link, index, counted, ready: false, failing: false })
     }
 
-    fn dispatch(&mut self, handle: &mut dyn FnMut(&Frame<'_>)) -> Result<u64, String> {
+    fn dispatch<T: Taker + ?Sized>(
+        &mut self,
+        ahead: &mut Ahead,
+        taker: &mut T,
+    ) -> Result<u64, String> {
         let link = self.link;
         let frames = self
             .capture
@@ -408,7 +422,7 @@ impl Handle {
                 let nanos = u64::try_from(packet.header.ts.tv_usec).unwrap_or(0);
                 let at = Timestamp(secs * NANOS_PER_SEC + nanos);
                 let wire_len = packet.header.len;
-                handle(&Frame { at, link, wire_len, bytes: packet.data });
+                ahead.push(&Frame { at, link, wire_len, bytes: packet.data }, taker);
             })
             .map_err(|error| libpcap_words(&error))?;
         self.ready = frames >= TURN;

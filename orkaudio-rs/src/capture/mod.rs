@@ -6,6 +6,10 @@
 
 #[cfg(feature = "live")]
 pub mod agents;
+#[cfg(feature = "live")]
+pub mod ahead;
+#[cfg(feature = "live")]
+pub mod clock;
 pub mod file;
 #[cfg(feature = "live")]
 pub mod filter;

@@ -7,6 +7,7 @@
 
 use super::{
     Busy, Desk,
+    entrance::Seat,
     errand::{self, Errand},
     form::Form,
     pages::{self, Page},
@@ -93,6 +94,8 @@ pub(super) struct Clerk<'a, D> {
     pub(super) gate: &'a Gate,
     /// Who asks.
     pub(super) caller: Caller,
+    /// His place; his own as soon as all of his request is there.
+    pub(super) seat: &'a Seat,
     /// How long a body may take, and how long the engine may.
     pub(super) patience: Duration,
 }
@@ -109,7 +112,10 @@ impl<D: Desk> Clerk<'_, D> {
     {
         let (parts, body) = request.into_parts();
         let answer = match Page::at(parts.uri.path()) {
-            Some(page) => self.page(page, &parts, doors),
+            Some(page) => {
+                self.seat.serve(true);
+                self.page(page, &parts, doors)
+            }
             None => self.command(&parts, body).await,
         };
         let refusal = match answer {
@@ -178,6 +184,7 @@ impl<D: Desk> Clerk<'_, D> {
         B: Body<Error: Into<BodyError>>,
     {
         let pairs = self.pairs(parts, body).await?;
+        self.seat.serve(true);
         let named = class(&pairs);
         let mut by = None;
         let done = match &named {

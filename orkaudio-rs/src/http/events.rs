@@ -12,6 +12,7 @@ use super::{
     DoorCounters,
     bare::{self, Line, head_end},
     dialect::{self, Asked, Dialect},
+    entrance::Seat,
     hub::{EventHub, Listener},
     websocket,
 };
@@ -114,6 +115,7 @@ impl Door {
     pub(super) async fn serve(
         self,
         guest: Guest,
+        seat: &Seat,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let caller = guest.caller();
@@ -125,7 +127,10 @@ impl Door {
         let refusal = match request {
             Ok(Err(error)) => return Err(error),
             Ok(Ok(request)) => match self.understand(caller, &request) {
-                Ok(granted) => return self.tell(stream, &request, granted, stop).await,
+                Ok(granted) => {
+                    seat.serve(true);
+                    return self.tell(stream, &request, granted, stop).await;
+                }
                 Err(refusal) => refusal,
             },
             Err(_) => MALFORMED.to_vec(),

@@ -26,7 +26,7 @@ use crate::{
     audit::Entry,
     gate::{Gate, Guest},
 };
-use entrance::{Entrance, Turned};
+use entrance::{Entrance, Seat, Turned};
 use events::Sessions;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -53,7 +53,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Connections to one door at a time; the next one is closed without a word.
+/// Connections to one door at a time; for the next one somebody makes room who has said nothing whole yet.
 const MAX_CONNECTIONS: usize = 200;
 /// Longest request line and headers together.
 const MAX_HEAD: usize = 16 << 10;
@@ -130,7 +130,7 @@ pub enum DoorError {
 pub struct DoorCounters {
     /// Requests answered on the command port.
     pub requests: AtomicU64,
-    /// Connections to the command port that were not let in, for there were too many.
+    /// Connections to the command port that were not let in, or made room, for there were too many.
     pub refused: AtomicU64,
     /// Connections that ended in an error: time-outs, oversized or malformed heads, resets.
     pub broken: AtomicU64,
@@ -325,7 +325,7 @@ impl<D: Desk> House<D> {
         self,
         listener: TcpListener,
         send_buffer: Option<usize>,
-        serve: fn(Self, Guest) -> F,
+        serve: fn(Self, Guest, Seat) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -346,20 +346,22 @@ impl<D: Desk> House<D> {
         };
         let stop = self.stop.clone();
         let mut clients =
-            entrance.open(stop, turned, move |guest| serve(self.clone(), guest)).await;
+            entrance.open(stop, turned, move |guest, seat| serve(self.clone(), guest, seat)).await;
         while clients.join_next().await.is_some() {}
     }
 
     /// The command port's side of one connection.
-    async fn converse(self, guest: Guest) {
+    async fn converse(self, guest: Guest, seat: Seat) {
         let (caller, stream) = (guest.caller(), guest.stream);
-        let house = &self;
+        let (house, seat) = (&self, &seat);
         let service = service_fn(move |request| async move {
             DoorCounters::count(&house.counters.requests);
             let own = || house.numbers();
             let (desk, patience) = (house.desk.as_ref(), house.patience);
-            let clerk = command::Clerk { desk, gate: &house.gate, caller, patience };
-            Ok::<_, Infallible>(clerk.answer(own, request).await)
+            let clerk = command::Clerk { desk, gate: &house.gate, caller, seat, patience };
+            let answer = clerk.answer(own, request).await;
+            seat.serve(false);
+            Ok::<_, Infallible>(answer)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -392,10 +394,10 @@ impl<D: Desk> House<D> {
     }
 
     /// The event stream's side of one connection.
-    async fn stream(self, guest: Guest) {
+    async fn stream(self, guest: Guest, seat: Seat) {
         let Self { hub, gate, counters, sessions, stop, patience, .. } = self;
         let door = events::Door { hub, gate, sessions, counters: Arc::clone(&counters), patience };
-        if door.serve(guest, stop).await.is_err() {
+        if door.serve(guest, &seat, stop).await.is_err() {
             DoorCounters::count(&counters.broken);
         }
     }

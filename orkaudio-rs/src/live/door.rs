@@ -18,7 +18,7 @@ use crate::{
     http::{
         DoorError,
         bare::{self, Line, head_end},
-        entrance::Entrance,
+        entrance::{Entrance, Seat},
         listen,
     },
 };
@@ -63,7 +63,7 @@ pub struct LiveCounters {
     pub listening: AtomicU64,
     /// Requests for calls that there are not, or that made no sense.
     pub unanswered: AtomicU64,
-    /// Connections that were not let in, for there were too many.
+    /// Connections that were not let in, or made room, for there were too many.
     pub refused: AtomicU64,
     /// Audio that listeners were too slow for, in milliseconds, summed over listeners.
     pub dropped_ms: AtomicU64,
@@ -159,17 +159,17 @@ impl House {
         let counters = Arc::clone(&self.counters);
         let turned = move |_| count(&counters.refused, 1);
         let stop = self.stop.clone();
-        let serve = move |guest| {
+        let serve = move |guest, seat| {
             let house = Arc::clone(&self);
             async move {
                 // A client that goes away is no trouble of ours.
-                let _gone = house.serve(guest).await;
+                let _gone = house.serve(guest, &seat).await;
             }
         };
         drop(entrance.open(stop, turned, serve).await);
     }
 
-    async fn serve(&self, guest: Guest) -> io::Result<()> {
+    async fn serve(&self, guest: Guest, seat: &Seat) -> io::Result<()> {
         let caller = guest.caller();
         let mut stream = guest.stream;
         let mut head = Vec::new();
@@ -185,6 +185,7 @@ impl House {
                 stream.shutdown().await
             }
             Ok(Asked::Audio { opening, form, stereo, follow }) => {
+                seat.serve(true);
                 count(&self.counters.served, 1);
                 self.counters.listening.fetch_add(1, Relaxed);
                 let done = self.listen(stream, opening, form, stereo, follow).await;

@@ -8,6 +8,8 @@ mod salvage;
 
 pub use desk::InterfaceState;
 
+#[cfg(feature = "live")]
+use crate::capture::{ahead::Taker, clock::WallClock};
 use crate::{
     announce::{Announcer, LiveTable},
     audit::Audit,
@@ -32,6 +34,8 @@ use crate::{
 };
 use desk::Shared;
 use jiff::tz::TimeZone;
+#[cfg(feature = "live")]
+use orkbase::packet::Frame;
 use orkbase::{
     call::{
         command::{Command, Reply},
@@ -68,6 +72,9 @@ const KEY_TEXTS: usize = 4;
 const IMPORTS: usize = 64;
 /// Verdicts of trackers waiting to be carried out.
 const VERDICTS: usize = 1_024;
+/// Numbers for the doors are renewed this often.
+#[cfg(feature = "live")]
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Undelivered messages get this long at the end; what is left waits on the disk.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -438,6 +445,42 @@ impl Services {
     }
 }
 
+/// Whether the clock was set: that is no time that passed.
+#[cfg(feature = "live")]
+fn note_clock(clock: &mut WallClock, engine: &mut Engine) {
+    let wall = now();
+    if let Some(by) = clock.was_set(wall, Instant::now()) {
+        let by_ms = by / 1_000_000;
+        tracing::error!(by_ms, "the clock of this host was set: live calls go on, and are tagged");
+        engine.handle_clock_set(wall, by);
+    }
+}
+
+/// Frames on their way to the engine, with an eye on the clock that stamps them.
+#[cfg(feature = "live")]
+struct Watched<'a> {
+    clock: &'a mut WallClock,
+    engine: &'a mut Engine,
+}
+
+#[cfg(feature = "live")]
+impl Taker for Watched<'_> {
+    #[inline]
+    fn take(&mut self, frame: &Frame<'_>) {
+        if self.clock.is_odd(frame.at) {
+            note_clock(self.clock, self.engine);
+            let at = self.clock.place(frame.at, now(), Instant::now());
+            return self.engine.handle_frame(&Frame { at, ..*frame });
+        }
+        self.engine.handle_frame(frame);
+    }
+
+    #[inline]
+    fn foresee(&mut self, frame: &Frame<'_>) {
+        self.engine.foresee(frame);
+    }
+}
+
 /// The clock on the wall, for the live engine only.
 #[must_use]
 pub fn now() -> Timestamp {
@@ -488,9 +531,12 @@ pub fn run(
         (at(command), at(events), at(services.live().map(LiveDoor::address)));
     tracing::info!(interfaces = ?settings.interfaces, agents, command, events, live = listening, folder = %config.tapes.folder.display(), "recording");
     let mut kernel = crate::capture::live::KernelCounts::default();
-    let mut next_housekeeping = Timestamp::default();
+    let mut clock = WallClock::new(now(), Instant::now());
+    // Not by the clock on the wall, which may be set.
+    let mut next_housekeeping = Instant::now();
     while !stop.load(Ordering::Relaxed) && services.volume.given_up().is_none() {
-        let report = live.poll(50, &mut |frame| engine.handle_frame(frame))?;
+        let report = live.poll(50, &mut Watched { clock: &mut clock, engine: &mut engine })?;
+        note_clock(&mut clock, &mut engine);
         kernel.received += report.kernel.received;
         kernel.dropped += report.kernel.dropped;
         kernel.if_dropped += report.kernel.if_dropped;
@@ -527,8 +573,8 @@ pub fn run(
         // Frames wait in the kernel for some milliseconds: time must not overtake them.
         let behind = now().0.saturating_sub(100_000_000);
         engine.handle_timeout(Timestamp(behind).max(engine.last()));
-        if now() >= next_housekeeping {
-            next_housekeeping = now().plus_millis(1_000);
+        if Instant::now() >= next_housekeeping {
+            next_housekeeping = Instant::now() + HOUSEKEEPING;
             let (agents, connected) = live.agents().unwrap_or_default();
             let extra = [
                 ("capture.kernel_received", kernel.received),

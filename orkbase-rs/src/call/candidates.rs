@@ -66,8 +66,8 @@ struct Candidate {
 pub struct Candidates {
     most: usize,
     flows: HashMap<FlowId, Candidate, RandomState>,
-    /// Flows that touch an address.
-    touching: HashMap<SocketAddr, Vec<FlowId>, RandomState>,
+    /// Flows that touch an address, by age: a scan may aim all of them at one.
+    touching: HashMap<SocketAddr, BTreeMap<u64, FlowId>, RandomState>,
     /// Least recently begun first.
     by_age: BTreeMap<u64, FlowId>,
     next_age: u64,
@@ -159,7 +159,7 @@ impl Candidates {
         self.next_age += 1;
         self.by_age.insert(age, flow);
         for address in [flow.source(), flow.destination()] {
-            self.touching.entry(address).or_default().push(flow);
+            self.touching.entry(address).or_default().insert(age, flow);
         }
         let candidate = Candidate {
             ssrc: rtp.ssrc,
@@ -199,7 +199,7 @@ impl Candidates {
         self.bytes -= known.bytes;
         for address in [flow.source(), flow.destination()] {
             if let Some(flows) = self.touching.get_mut(&address) {
-                flows.retain(|other| *other != flow);
+                flows.remove(&known.age);
                 if flows.is_empty() {
                     self.touching.remove(&address);
                 }
@@ -227,7 +227,7 @@ impl Candidates {
     /// Flows that send to or from `address`, oldest first.
     #[must_use]
     pub fn touching(&self, address: SocketAddr) -> Vec<FlowId> {
-        self.touching.get(&address).cloned().unwrap_or_default()
+        self.touching.get(&address).map_or_else(Vec::new, |flows| flows.values().copied().collect())
     }
 }
 

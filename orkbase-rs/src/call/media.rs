@@ -14,7 +14,6 @@ use super::{
     switchboard::Switchboard,
 };
 use crate::{
-    ahead,
     audio::{
         block::Record,
         kinds::{self, Kind},
@@ -34,8 +33,6 @@ use std::net::SocketAddr;
 
 /// The ticks of a call count from so long before its first packet, in ms: none is negative.
 const EPOCH_MS: u64 = 10_000;
-/// Cache lines of a record of 20 ms of G.711.
-const RECORD_LINES: usize = 4;
 /// Another stream of the same party may be heard once the one before was silent this long, in ms.
 const YIELD_MS: u64 = 200;
 
@@ -63,36 +60,6 @@ impl Switchboard {
         let Some(owner) = self.flows.owner(flow) else { return false };
         self.known_flow(at, flow, owner, payload);
         true
-    }
-
-    /// A packet of this flow will come soon: asks for its entry. This and the next two change nothing.
-    #[inline]
-    pub fn foresee(&self, key: FlowKey) {
-        self.flows.ask(key);
-    }
-
-    /// The same a little later, when the entry is at hand: asks for the call.
-    #[inline]
-    #[must_use]
-    pub fn foresee_call(&self, key: FlowKey) -> Option<FlowOwner> {
-        let owner = self.flows.v4(key)?;
-        if let Some(call) = self.calls.get(owner.call as usize) {
-            ahead::ask(call, Call::HOT_LINES);
-        }
-        Some(owner)
-    }
-
-    /// The same a little later, when the call is at hand: asks for what it points to.
-    #[inline]
-    pub fn foresee_stream(&self, owner: FlowOwner) {
-        let Some(call) = self.call(owner.call) else { return };
-        if let Some(stream) = call.streams.get(usize::from(owner.stream)) {
-            ahead::ask(stream, Stream::HOT_LINES);
-        }
-        if let Some(recording) = &call.recording {
-            let end = recording.bytes.as_ptr().wrapping_add(recording.bytes.len());
-            ahead::ask_to_write(end, RECORD_LINES);
-        }
     }
 
     #[inline]

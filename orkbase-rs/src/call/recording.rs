@@ -48,10 +48,12 @@ pub struct Recording {
     pub orkuid: OrkUid,
     /// Path below the audio folder, without extension.
     pub path: String,
-    /// Capture time of the packet that began it: what messages say.
+    /// Capture time of the packet that began it, by the clock as it is now; messages say [`told`](Self::told).
     pub start: Timestamp,
     /// Capture time of its first sample; before `start` when a packet was overtaken by that one.
     pub begin: Timestamp,
+    /// By how much the clock was set since, in nanoseconds.
+    pub set_by: i64,
     /// Keeping nothing for now.
     pub paused: bool,
     /// Packets kept beside the audio.
@@ -129,6 +131,12 @@ impl Recording {
         self.end_tick += cut;
     }
 
+    /// A moment of its beginning by the clock as it was then: what was said of it is not taken back.
+    #[must_use]
+    pub const fn told(&self, moment: Timestamp) -> Timestamp {
+        Timestamp(moment.0.saturating_add_signed(self.set_by.saturating_neg()))
+    }
+
     /// Where a moment lies on the tape, in milliseconds.
     #[must_use]
     pub fn offset_ms(&self, at: Timestamp) -> u64 {
@@ -185,7 +193,7 @@ impl Recording {
             recid: self.orkuid.to_string(),
             stage,
             captureport: self.tracking_id.to_string(),
-            timestamp: self.start.secs(),
+            timestamp: self.told(self.start).secs(),
             filename: format!("{}{extension}", self.path),
             localparty: self.parties.local.clone(),
             localentrypoint: self.parties.entry_point.clone(),

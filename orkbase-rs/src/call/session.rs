@@ -25,7 +25,7 @@ pub enum Wanted {
     Stopped,
 }
 
-/// One call. What every packet needs comes first, in [`HOT_LINES`](Self::HOT_LINES).
+/// One call. What every packet needs comes first.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Call {
@@ -77,12 +77,11 @@ pub struct Call {
     pub letters: Option<Box<Letters>>,
     /// What happened, if the settings want it told.
     pub story: Option<Box<Story>>,
+    /// Where it waits to be given up for another: whether it was taken up, and its last message, as known there.
+    pub waits: Option<(bool, Timestamp)>,
 }
 
 impl Call {
-    /// Cache lines that a packet of a known stream touches.
-    pub const HOT_LINES: usize = 2;
-
     /// A call without media.
     #[must_use]
     pub const fn new(dialog: Dialog, wanted: Wanted) -> Self {
@@ -111,6 +110,7 @@ impl Call {
             first_tape: None,
             letters: None,
             story: None,
+            waits: None,
         }
     }
 

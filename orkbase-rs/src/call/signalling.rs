@@ -271,6 +271,7 @@ impl Switchboard {
         let Some(mut old) = self.calls.get_mut(bare as usize).and_then(Option::take) else {
             return;
         };
+        self.leave_queue(bare, &old);
         self.forget_recent(&mut old);
         for announced in &old.dialog.announced {
             self.endpoints.forget(announced.address, bare);

@@ -66,7 +66,7 @@ pub struct Codec {
     pub sealed: Option<&'static str>,
 }
 
-/// One SSRC of one party. What every packet needs comes first, in [`HOT_LINES`](Self::HOT_LINES).
+/// One SSRC of one party. What every packet needs comes first, up to `sequence`.
 #[repr(C, align(64))]
 pub struct Stream {
     /// Payload type of the last packet and its meaning: what the fast path compares.
@@ -141,9 +141,6 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Cache lines that a packet touches.
-    pub const HOT_LINES: usize = 5;
-
     /// A stream whose first packet has just come.
     #[must_use]
     pub fn new(role: Role, ssrc: u32, source: SocketAddr, destination: SocketAddr) -> Self {

@@ -6,13 +6,14 @@
 
 use super::{
     candidates::{Candidates, Stray},
-    dialog::{Dialog, Progress},
+    dialog::Progress,
     filter::Ignored,
     index::{CallSlot, Endpoints, Flows},
     links::Links,
     output::{EndReason, Output, TapeId},
     prompt::Prompt,
-    session::{Call, Wanted},
+    room::Queue,
+    session::Call,
     settings::Settings,
     tails::Tails,
 };
@@ -46,6 +47,8 @@ pub struct Counters {
     pub calls_failed: u64,
     /// Calls forgotten because the table was full.
     pub calls_evicted: u64,
+    /// Calls not taken in because the table was full of calls with media.
+    pub calls_refused: u64,
     /// Calls that a filter left out, wholly or from some moment on.
     pub calls_ignored: u64,
     /// Recordings of unannounced media that signalling caught up with.
@@ -92,8 +95,10 @@ pub struct Counters {
     pub candidate_packets: u64,
     /// Such packets forgotten again.
     pub candidate_dropped: u64,
-    /// Times the capture clock was set back.
+    /// Times the capture clock went back.
     pub clock_set_back: u64,
+    /// Times the host's clock was set, forward or back, as the live capture noticed.
+    pub clock_set: u64,
     /// Announced addresses beyond the bound of a call.
     pub endpoints_refused: u64,
     /// Packets kept beside the audio.
@@ -127,6 +132,7 @@ pub struct Switchboard {
     pub(super) looks: Vec<Timestamp>,
     pub(super) counters: Counters,
     pub(super) live: usize,
+    pub(super) queue: Queue,
     pub(super) links: Links,
     /// Tapes of calls that have another leg, by the name the legs share.
     pub(super) leg_tapes: HashMap<String, TapeId, RandomState>,
@@ -172,6 +178,7 @@ impl Switchboard {
             looks: Vec::new(),
             counters: Counters::default(),
             live: 0,
+            queue: Queue::default(),
             links: Links::default(),
             leg_tapes: HashMap::default(),
             decoders: Arc::new(BuiltIn),
@@ -239,41 +246,6 @@ impl Switchboard {
 
     pub(super) fn empty_block(&mut self) -> Vec<u8> {
         self.pool.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
-    }
-
-    /// Gives a dialog a slot; makes room when the table is full.
-    pub(super) fn admit(&mut self, dialog: Dialog) -> Option<CallSlot> {
-        if self.live >= self.settings.max_calls {
-            self.evict()?;
-        }
-        let wanted = if self.settings.record_all { Wanted::Yes } else { Wanted::WhenAsked };
-        let mut call = Call::new(dialog, wanted);
-        call.story = self.settings.explain.then(Box::default);
-        self.live += 1;
-        if let Some(slot) = self.free.pop() {
-            if let Some(place) = self.calls.get_mut(slot as usize) {
-                *place = Some(call);
-            }
-            self.look_at(slot);
-            return Some(slot);
-        }
-        let slot = CallSlot::try_from(self.calls.len()).ok()?;
-        self.calls.push(Some(call));
-        self.looks.push(Timestamp::default());
-        Some(slot)
-    }
-
-    /// Forgets the call without media that has been silent longest; a call with media is never
-    /// given up for one without.
-    fn evict(&mut self) -> Option<()> {
-        let idle = |(index, call): (usize, &Option<Call>)| {
-            let call = call.as_ref().filter(|call| call.recording.is_none())?;
-            Some((call.dialog.last_signal, index))
-        };
-        let (_, index) = self.calls.iter().enumerate().filter_map(idle).min()?;
-        self.counters.calls_evicted += 1;
-        self.end_call(CallSlot::try_from(index).ok()?, EndReason::Evicted);
-        Some(())
     }
 
     /// Lets time pass: hands over audio, ends what is over.

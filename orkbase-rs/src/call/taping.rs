@@ -94,6 +94,7 @@ impl Switchboard {
             path: path.clone(),
             start: at,
             begin: at,
+            set_by: 0,
             start_tick: tick,
             end_tick: tick,
             paused: false,
@@ -198,7 +199,7 @@ impl Switchboard {
         self.outputs.push_back(Output::Closed(Box::new(Closing {
             tape: recording.tape,
             why,
-            start: recording.begin,
+            start: recording.told(recording.begin),
             duration_ms: millis_from_ticks(ticks),
             legs,
             digits: recording.digits,
@@ -229,6 +230,7 @@ impl Switchboard {
         if let Some(call) = self.call_mut(slot) {
             call_over(call);
         }
+        self.line_up(slot);
     }
 
     /// Lets go of the flows of a call; what still comes over them after a hang-up is remembered.
@@ -252,6 +254,7 @@ impl Switchboard {
         let Some(mut call) = self.calls.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
+        self.leave_queue(slot, &call);
         self.forget_letters(&mut call);
         self.forget_recent(&mut call);
         if call.story.is_some() || call.ignored.is_some() {

@@ -52,6 +52,9 @@ pub struct Sequence {
 }
 
 impl Sequence {
+    /// Bytes of it that a packet in its turn touches.
+    pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(Self, first);
+
     /// Accounts one packet; gives its extended number and how it stands.
     #[inline]
     pub fn accept(&mut self, sequence: u16) -> (u64, Arrival) {

@@ -4,16 +4,31 @@
 //! only to loopback or into a namespace of its own, and ends by itself. A row that cannot run here says why.
 
 mod bench;
+mod blocks;
 mod clients;
 mod compliance;
+mod core;
 mod crash;
 mod disk;
+mod flood;
+mod hash;
 mod hostile;
 mod inject;
+mod link;
+mod maker;
+mod media;
+mod mirror;
+mod mutate;
+mod names;
+mod net;
+mod pause;
 mod power;
 mod rig_calls;
 mod rig_disk;
 mod rig_recorder;
+mod scarce;
+mod subject;
+mod time;
 mod tracker;
 mod wire;
 
@@ -79,6 +94,7 @@ pub fn rows() -> Vec<Row> {
         &clients::ROWS,
         &wire::ROWS,
         &hostile::ROWS,
+        &pause::ROWS,
         &compliance::ROWS,
     ];
     let mut rows = groups.concat();
