@@ -5,7 +5,7 @@ use super::{
     blocks::replay,
     maker::{MS, Maker, START},
     net::Sender,
-    subject::{Subject, below, until, with_extension},
+    subject::{Subject, below, let_in, until, with_extension},
 };
 use crate::{
     generator::law::{Codec, Law},
@@ -106,6 +106,8 @@ fn maker_ip(maker: &Maker) -> [u8; 4] {
 /// Through signalling into paths, through processors, through events, through commands.
 pub(super) fn hostile(bench: &Bench) -> Result<Found, String> {
     let home = bench.folder("R68");
+    // Programs run as nobody.
+    let_in(bench, &home)?;
     let here = home.join("pwned");
     let (names, law) = (evil(&here), Law::new(Codec::Pcmu));
     let frames = calls(&names, &law);
@@ -133,6 +135,10 @@ pub(super) fn hostile(bench: &Bench) -> Result<Found, String> {
     let done = replay(bench, &path, home.join("out"), &sets)?;
     if done.tapes.len() != names.len() {
         wrong.push(format!("{} tapes of {} calls", done.tapes.len(), names.len()));
+    }
+    let [processed, failed] = ["process.done", "process.failed"].map(|name| done.number(name));
+    if processed != names.len() as u64 || failed > 0 {
+        wrong.push(format!("{processed} tapes processed, {failed} failed"));
     }
     let root = done.folder.canonicalize().map_err(|error| error.to_string())?;
     for tape in &done.tapes {
