@@ -146,6 +146,14 @@ impl Batch {
     }
 }
 
+impl Drop for Listener {
+    /// What was dropped while it waited for a client that took nothing any more is lost, too.
+    fn drop(&mut self) {
+        let first = self.hub.lock().first();
+        self.hub.0.dropped.fetch_add(first.saturating_sub(self.next), Relaxed);
+    }
+}
+
 impl Listener {
     /// The next lines, of `enough` bytes or until there are no more.
     pub(super) fn take(&mut self, enough: usize) -> Batch {

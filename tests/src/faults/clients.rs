@@ -160,11 +160,13 @@ fn deaf(bench: &Bench) -> Result<Found, String> {
     until("the calls are over", || {
         Ok(subject.number("tape.finished")? >= count(calls.truth.calls.len()))
     })?;
+    peak = peak.max(subject.memory("VmRSS"));
+    // What somebody did not take is counted when he takes something again, or is gone.
+    drop(clients);
+    until("they are gone", || Ok(door_says(&subject, "events_sessions")? == 0))?;
     let (published, dropped) =
         (door_says(&subject, "events_published")?, door_says(&subject, "events_dropped")?);
-    peak = peak.max(subject.memory("VmRSS"));
     subject.stop()?;
-    drop(clients);
     let (found, foreign) = calls.found(&subject.tapes())?;
     let missing = calls.said().difference(&found).count();
     let grown = peak.saturating_sub(before);

@@ -202,10 +202,10 @@ pub(super) fn bodies(bench: &Bench) -> Result<Found, String> {
             }
         }
     }
-    // A table of people that overwhelms: a line of 20 MB, a million columns.
-    fs::write(home.join("long.csv"), format!("loginstring\n{}\n", "x".repeat(20 << 20)))
+    // A table of people that overwhelms: a line of 4 MB, 200,000 columns.
+    fs::write(home.join("long.csv"), format!("loginstring\n{}\n", "x".repeat(4 << 20)))
         .map_err(|error| error.to_string())?;
-    fs::write(home.join("wide.csv"), ",".repeat(1_000_000)).map_err(|error| error.to_string())?;
+    fs::write(home.join("wide.csv"), ",".repeat(200_000)).map_err(|error| error.to_string())?;
     for file in ["long.csv", "wide.csv", "../../../../etc/passwd"] {
         runs += 1;
         let target = format!("/orktrack/command?cmd=addusers&filename={file}");

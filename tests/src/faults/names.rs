@@ -5,7 +5,7 @@ use super::{
     blocks::replay,
     maker::{MS, Maker, START},
     net::Sender,
-    subject::{Subject, below, until, with_extension},
+    subject::{Subject, below, let_in, until, with_extension},
 };
 use crate::{
     generator::law::{Codec, Law},
@@ -106,6 +106,8 @@ fn maker_ip(maker: &Maker) -> [u8; 4] {
 /// Through signalling into paths, through processors, through events, through commands.
 pub(super) fn hostile(bench: &Bench) -> Result<Found, String> {
     let home = bench.folder("R68");
+    // Programs run as nobody.
+    let_in(bench, &home)?;
     let here = home.join("pwned");
     let (names, law) = (evil(&here), Law::new(Codec::Pcmu));
     let frames = calls(&names, &law);
@@ -134,6 +136,10 @@ pub(super) fn hostile(bench: &Bench) -> Result<Found, String> {
     if done.tapes.len() != names.len() {
         wrong.push(format!("{} tapes of {} calls", done.tapes.len(), names.len()));
     }
+    let [processed, failed] = ["process.done", "process.failed"].map(|name| done.number(name));
+    if processed != names.len() as u64 || failed > 0 {
+        wrong.push(format!("{processed} tapes processed, {failed} failed"));
+    }
     let root = done.folder.canonicalize().map_err(|error| error.to_string())?;
     for tape in &done.tapes {
         let real = done.folder.join(&tape.file).canonicalize();
@@ -142,6 +148,9 @@ pub(super) fn hostile(bench: &Bench) -> Result<Found, String> {
         }
     }
     // As lines and commands of a running recorder.
+    // A message must fit into a frame of the cable.
+    let cut = |name: &Vec<u8>| name.iter().copied().take(700).collect::<Vec<u8>>();
+    let short = calls(&names.iter().map(cut).collect::<Vec<_>>(), &law);
     let live = bench.folder("R68/live");
     let root = format!("doors.import_folders={}", live.join("in").display());
     fs::create_dir(live.join("in")).map_err(|error| error.to_string())?;
@@ -155,7 +164,7 @@ pub(super) fn hostile(bench: &Bench) -> Result<Found, String> {
     })?;
     let mut commands = 0;
     std::thread::scope(|scope| -> Result<(), String> {
-        let playing = scope.spawn(|| Sender::open()?.play(&frames, || true));
+        let playing = scope.spawn(|| Sender::open()?.play(&short, || true));
         for name in &names {
             let mut escaped = String::new();
             for byte in name.iter().take(1_000) {

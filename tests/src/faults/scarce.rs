@@ -4,7 +4,7 @@ use super::{
     Bench, Found,
     blocks::Calls,
     net::Sender,
-    subject::{Subject, command, until},
+    subject::{Subject, command, let_in, until},
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
@@ -100,10 +100,7 @@ fn ramp(bench: &Bench) -> Result<Found, String> {
         std::fs::create_dir(&home).map_err(|error| error.to_string())?;
         std::os::unix::fs::chown(&home, Some(NOBODY_ELSE), Some(NOBODY_ELSE))
             .map_err(|error| error.to_string())?;
-        for open in home.ancestors().skip(1).take_while(|path| path.starts_with(&bench.scratch)) {
-            let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(open, all).map_err(|error| error.to_string())?;
-        }
+        let_in(bench, &folder)?;
         let user = NOBODY_ELSE.to_string();
         let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
         let limit = format!("--nproc={most}");

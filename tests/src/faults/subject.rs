@@ -165,6 +165,15 @@ pub(super) fn command(bench: &Bench, home: &Path, before: &[&str], sets: &[&str]
     command
 }
 
+/// Lets other users pass through to a folder of a row.
+pub(super) fn let_in(bench: &Bench, folder: &Path) -> Result<(), String> {
+    for open in folder.ancestors().take_while(|path| path.starts_with(&bench.scratch)) {
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(open, all).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
 /// A request over a connection of its own; head and body of the answer.
 pub(super) fn ask(door: SocketAddr, target: &str) -> Result<(String, String), String> {
     let asked = || -> std::io::Result<String> {
