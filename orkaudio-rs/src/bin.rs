@@ -26,14 +26,15 @@ impl Bin {
     }
 
     /// Deletes a recording by the name it was reported with, its second copy and what lies beside either.
-    /// A name that is not of our making is refused.
-    pub fn take(&self, recid: &str, filename: &str, tracker: &str) {
+    /// A name that is not of our making is refused. Says whether the recording was there and is gone.
+    pub fn take(&self, recid: &str, filename: &str, tracker: &str) -> bool {
         let name = Path::new(filename);
         if !name.components().all(|part| matches!(part, Component::Normal(_))) {
             tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
-            return;
+            return false;
         }
-        match fs::remove_file(self.folder.join(name)) {
+        let gone = fs::remove_file(self.folder.join(name));
+        match &gone {
             Ok(()) => tracing::info!(recid, filename, tracker, "deleted as the tracker decided"),
             Err(error) => tracing::error!(recid, filename, tracker, %error, "cannot delete"),
         }
@@ -52,6 +53,7 @@ impl Bin {
                 tracing::error!(recid, path = %path.display(), tracker, %error, "cannot delete");
             }
         }
+        gone.is_ok()
     }
 }
 

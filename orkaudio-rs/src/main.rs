@@ -230,9 +230,9 @@ fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     let init =
         InitMessage::new(&facts.service, &facts.hostname, 0, &job.folder.display().to_string());
     let timeout = Duration::from_secs(config.tracker.timeout_s);
-    let (reporter, track) =
-        Reporter::start(ReporterConfig { timeout, ..ReporterConfig::new(vec![url], init) })
-            .map_err(Failure::new)?;
+    let ca = config.tracker.ca.clone();
+    let link = ReporterConfig { timeout, ca, ..ReporterConfig::new(vec![url], init) };
+    let (reporter, track) = Reporter::start(link).map_err(Failure::new)?;
     let announcer = Announcer::new(track, EventHub::new(), Arc::new(LiveTable::new()));
     let finisher = announcer.clone();
     let done =

@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) started: SystemTime,
     pub(super) folder: PathBuf,
     pub(super) office: Arc<Office>,
-    pub(super) audit: Audit,
+    pub(super) audit: Arc<Audit>,
 }
 
 impl crate::http::Desk for Shared {

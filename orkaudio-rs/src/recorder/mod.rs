@@ -10,7 +10,7 @@ pub use desk::InterfaceState;
 
 use crate::{
     announce::{Announcer, LiveTable},
-    audit::Audit,
+    audit::{Audit, Entry},
     bin::Bin,
     config::Config,
     confine::{self, ConfineError},
@@ -35,7 +35,7 @@ use orkbase::{
         output::EndReason,
     },
     ids::TrackingIds,
-    message::init::InitMessage,
+    message::{Pairs, init::InitMessage},
     time::Timestamp,
 };
 use serde_json::{Value, json};
@@ -181,6 +181,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let (reporter, track) = Reporter::start(ReporterConfig {
         state_db: Some(config.tracker.state_folder.join("orkaudio.db")),
         timeout: Duration::from_secs(config.tracker.timeout_s),
+        ca: config.tracker.ca.clone(),
         verdicts: Some(verdict_in),
         ..ReporterConfig::new(trackers, init)
     })?;
@@ -201,6 +202,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let audit = config.tracker.state_folder.join(&config.doors.audit_file);
     let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
     let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
+        .map(Arc::new)
         .map_err(|error| RunError::Io { what: "cannot open doors.audit_file", error })?;
     let shared = Arc::new(Shared {
         live: Arc::clone(&live),
@@ -216,14 +218,14 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         started: SystemTime::now(),
         folder: config.tapes.folder.clone(),
         office: Arc::new(Office { track: track.clone(), importer }),
-        audit,
+        audit: Arc::clone(&audit),
     });
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
     let doors = Doors::open(addresses, Arc::clone(&shared), Arc::clone(&gate), hub)?;
     let feeds = Arc::new(Feeds::default());
     let listen = |address| {
         let (gate, feeds, live) = (Arc::clone(&gate), Arc::clone(&feeds), Arc::clone(&live));
-        LiveDoor::open(address, config.doors.live_buffer_ms, gate, feeds, live)
+        LiveDoor::open(address, config.doors.live_buffer_ms, gate, feeds, live, Arc::clone(&audit))
     };
     let live_door = config.doors.live.map(listen).transpose()?;
     let _lock = lock;
@@ -364,7 +366,22 @@ impl Services {
             report::processing(&engine.processing());
         while let Ok(TrackerVerdict::Delete { recid, filename, tracker }) = self.verdicts.try_recv()
         {
-            self.bin.take(&recid, &filename, &tracker);
+            let success = self.bin.take(&recid, &filename, &tracker);
+            let mut pairs = Pairs::default();
+            for (key, value) in [("orkuid", recid), ("filename", filename)] {
+                // Two of them fit.
+                pairs.push(key.to_owned(), value).unwrap_or_default();
+            }
+            self.shared.audit.note(&Entry {
+                from: None,
+                by: Some(&tracker),
+                method: "",
+                command: "deletetape",
+                pairs: &pairs,
+                status: 200,
+                success,
+                matched: None,
+            });
         }
     }
 

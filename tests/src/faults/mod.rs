@@ -9,6 +9,7 @@ mod compliance;
 mod crash;
 mod disk;
 mod hostile;
+mod peers;
 mod tracker;
 mod wire;
 
