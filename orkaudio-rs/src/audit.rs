@@ -1,4 +1,4 @@
-//! The audit file: every command, one JSON object a line.
+//! The audit file: every command, every listener and every deletion, one JSON object a line.
 //!
 //! Law: lines are only ever appended, whole, before the client has its answer; the file is put aside when
 //! it has grown, and so many of them are kept. A line that cannot be written is counted and logged; the
@@ -29,11 +29,11 @@ const SECRET: [&str; 3] = ["token", "password", "pwd"];
 /// One command.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// Who asked.
-    pub from: SocketAddr,
-    /// By what name: of a token, or `certificate`.
+    /// Who asked; `None` for a tracker's answer.
+    pub from: Option<SocketAddr>,
+    /// By what name: of a token, `certificate`, or a tracker.
     pub by: Option<&'a str>,
-    /// GET or POST.
+    /// GET or POST; empty for a tracker's answer.
     pub method: &'a str,
     /// What for; empty for nothing that is known.
     pub command: &'a str,
@@ -67,11 +67,13 @@ impl Entry<'_> {
         }
         let command = text("", self.command);
         let mut line = json!({
-            "at": at.to_string(), "from": self.from.to_string(), "method": self.method,
-            "command": command, "parameters": parameters, "status": self.status,
-            "success": self.success,
+            "at": at.to_string(), "command": command, "parameters": parameters,
+            "status": self.status, "success": self.success,
         });
         if let Some(line) = line.as_object_mut() {
+            line.extend(self.from.map(|from| ("from".to_owned(), from.to_string().into())));
+            let method = Some(self.method).filter(|method| !method.is_empty());
+            line.extend(method.map(|method| ("method".to_owned(), method.into())));
             line.extend(self.matched.map(|matched| ("matched".to_owned(), Value::from(matched))));
             line.extend(self.by.map(|by| ("by".to_owned(), Value::from(by))));
         }
@@ -191,7 +193,7 @@ mod tests {
     use orkbase::message::url;
 
     fn entry<'a>(command: &'a str, pairs: &'a Pairs) -> Entry<'a> {
-        let from = "192.0.2.7:4711".parse().unwrap();
+        let from = "192.0.2.7:4711".parse().ok();
         Entry {
             from,
             by: None,

@@ -31,15 +31,16 @@ impl Bin {
     }
 
     /// Deletes a recording by the name it was reported with, its second copy and what lies beside either.
-    /// A name that is not of our making is refused.
-    pub fn take(&self, recid: &str, filename: &str, tracker: &str) {
+    /// A name that is not of our making is refused. Says whether the recording was there and is gone.
+    pub fn take(&self, recid: &str, filename: &str, tracker: &str) -> bool {
         let name = Path::new(filename);
         if !name.components().all(|part| matches!(part, Component::Normal(_))) {
             tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
-            return;
+            return false;
         }
         let mut gone = Vec::new();
-        match fs::remove_file(self.folder.join(name)) {
+        let taken = fs::remove_file(self.folder.join(name));
+        match &taken {
             Ok(()) => {
                 tracing::info!(recid, filename, tracker, "deleted as the tracker decided");
                 gone.push(self.folder.join(name));
@@ -70,6 +71,7 @@ impl Bin {
                 by: tracker.to_owned(),
             }));
         }
+        taken.is_ok()
     }
 }
 

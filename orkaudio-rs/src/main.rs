@@ -221,8 +221,8 @@ fn decode(arguments: DecodeArguments) -> Result<(), Failure> {
 
 fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     // Without a tracker nobody is promised anything about the disk, and a replay may be repeated.
-    let sync = format!("tapes.sync={}", arguments.tracker.is_some());
-    let mut sets = vec![sync];
+    let told = arguments.tracker.is_some();
+    let mut sets = vec![format!("tapes.sync={told}"), format!("tapes.ledger={told}")];
     sets.extend(arguments.settings.sets.clone());
     let mut config = load(arguments.settings, sets)?;
     if arguments.key_log.is_some() {
@@ -247,9 +247,9 @@ fn replay(arguments: ReplayArguments) -> Result<(), Failure> {
     let init =
         InitMessage::new(&facts.service, &facts.hostname, 0, &job.folder.display().to_string());
     let timeout = Duration::from_secs(config.tracker.timeout_s);
-    let (reporter, track) =
-        Reporter::start(ReporterConfig { timeout, ..ReporterConfig::new(vec![url], init) })
-            .map_err(Failure::new)?;
+    let ca = config.tracker.ca.clone();
+    let link = ReporterConfig { timeout, ca, ..ReporterConfig::new(vec![url], init) };
+    let (reporter, track) = Reporter::start(link).map_err(Failure::new)?;
     let announcer = Announcer::new(track, EventHub::new(), Arc::new(LiveTable::new()));
     let finisher = announcer.clone();
     let done =

@@ -28,6 +28,10 @@ pub struct Counters {
     pub http_requests: Counter,
     /// Requests refused: malformed, unknown, too large.
     pub http_refused: Counter,
+    /// Connections without TLS from where it is wanted.
+    pub http_refused_plain: Counter,
+    /// TLS handshakes that failed.
+    pub http_failed_handshakes: Counter,
     /// Messages that were news and are on the disk.
     pub store_added: Counter,
     /// Messages that were known already.
@@ -43,11 +47,13 @@ pub struct Counters {
 impl Counters {
     /// Every counter with its name, in a fixed order.
     #[must_use]
-    pub fn list(&self) -> [(&'static str, u64); 7] {
+    pub fn list(&self) -> [(&'static str, u64); 9] {
         [
             ("http.connections", self.http_connections.now()),
             ("http.requests", self.http_requests.now()),
             ("http.refused", self.http_refused.now()),
+            ("http.refused_plain", self.http_refused_plain.now()),
+            ("http.failed_handshakes", self.http_failed_handshakes.now()),
             ("store.added", self.store_added.now()),
             ("store.repeated", self.store_repeated.now()),
             ("store.failed", self.store_failed.now()),

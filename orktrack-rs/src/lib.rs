@@ -55,6 +55,9 @@ pub enum StartError {
         /// What the system said.
         cause: io::Error,
     },
+    /// The certificate or the key.
+    #[error("tls_certificate, tls_key: {0}")]
+    Tls(#[from] orktls::TlsError),
     /// The HTTP thread cannot be started.
     #[error("cannot start the HTTP server: {0}")]
     Server(io::Error),
@@ -86,6 +89,8 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
     let listener = TcpListener::bind(config.listen).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
+    let tls = config.tls.as_ref().map(|(certificate, key)| orktls::server(certificate, key, None));
+    let tls = tls.transpose()?;
     let counters = Arc::new(Counters::default());
     let (store, writer) = Store::open(&config.database, counters.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,6 +105,7 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
     let desk = http::Desk {
         store,
         config: config.clone(),
+        tls,
         fleet,
         counters: counters.clone(),
         limiter: http::api::Limiter::default(),
@@ -121,7 +127,7 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
         });
     });
     let server = server.map_err(StartError::Server)?;
-    tracing::info!(%address, database = %store::Place::of(&config.database).shown(), "tracker ready");
+    tracing::info!(%address, tls = config.tls.is_some(), database = %store::Place::of(&config.database).shown(), "tracker ready");
     Ok(Tracker { address, counters, stop, threads: vec![server, writer] })
 }
 

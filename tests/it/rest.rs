@@ -20,7 +20,7 @@ fn text(path: &Path) -> String {
 
 fn replay(to: &Path, capture: &str, sets: &[&str]) -> Vec<Value> {
     let (to, capture) = (text(to), text(&workspace(capture)));
-    let mut arguments = vec!["replay", "--json", "--output", &to];
+    let mut arguments = vec!["replay", "--json", "--set", "tapes.ledger=true", "--output", &to];
     arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
     arguments.push(&capture);
     let out = orkaudio(&arguments);

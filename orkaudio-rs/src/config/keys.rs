@@ -248,6 +248,7 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "output.workers" => output.workers = |value| whole(value, 1..=64);
 
     "tracker.urls" => tracker.urls = urls;
+    "tracker.ca" => tracker.ca = file_or_none;
     "tracker.state_folder" => tracker.state_folder = folder;
     "tracker.service" => tracker.service = name_or_none;
     "tracker.hostname" => tracker.hostname = name_or_none;
@@ -508,8 +509,8 @@ fn mode(value: &Value) -> Result<u32, Wrong> {
 }
 
 fn urls(value: &Value) -> Result<Vec<String>, Wrong> {
-    let remedy = "the address of a tracker, http://host:port/orktrack, such as \
-                  \"http://127.0.0.1:8080/orktrack\" (https is not supported)";
+    let remedy = "the address of a tracker, http[s]://host:port/orktrack, such as \
+                  \"http://127.0.0.1:8080/orktrack\"";
     let url = |text: &str| text.parse::<TrackerUrl>().ok().map(|_| text.to_owned());
     let urls = entries(value, remedy, url)?;
     let same = |text: &str| {

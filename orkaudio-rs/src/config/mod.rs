@@ -120,8 +120,10 @@ pub struct Tapes {
 /// `[tracker]`: who is told.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tracker {
-    /// Trackers, `http://host:port/orktrack`; empty tells nobody.
+    /// Trackers, `http[s]://host:port/orktrack`; empty tells nobody.
     pub urls: Vec<String>,
+    /// Who vouches for trackers that speak TLS, or their own certificates (PEM); `None`: the system's authorities.
+    pub ca: Option<PathBuf>,
     /// Folder of the recorder's own database: messages not yet delivered, and the journal of tapes.
     pub state_folder: PathBuf,
     /// Service name; empty is `orkaudio-<hostname>`.
@@ -209,6 +211,7 @@ impl Default for Config {
             output: Output::default(),
             tracker: Tracker {
                 urls: vec!["http://127.0.0.1:8080/orktrack".to_owned()],
+                ca: None,
                 state_folder: PathBuf::from("/var/lib/orkaudio"),
                 service: String::new(),
                 hostname: String::new(),

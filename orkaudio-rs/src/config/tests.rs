@@ -176,7 +176,8 @@ fn every_key_sets_its_own_field() {
         command_user = "daemon"
         workers = 3
         [tracker]
-        urls = ["http://a:1/orktrack", "b"]
+        urls = ["http://a:1/orktrack", "https://b"]
+        ca = "/etc/ca.pem"
         state_folder = "/srv/state"
         service = "s"
         hostname = "h"
@@ -303,7 +304,8 @@ fn every_key_sets_its_own_field() {
             workers: 3,
         },
         tracker: Tracker {
-            urls: texts(&["http://a:1/orktrack", "b"]),
+            urls: texts(&["http://a:1/orktrack", "https://b"]),
+            ca: Some(PathBuf::from("/etc/ca.pem")),
             state_folder: PathBuf::from("/srv/state"),
             service: "s".to_owned(),
             hostname: "h".to_owned(),
@@ -426,7 +428,7 @@ domains = [true]
 naming = "[nope]/[orkuid]"
 mode = 640
 [tracker]
-urls = ["https://a"]
+urls = ["ftp://a"]
 hostname = "a b"
 [doors]
 command = "localhost:59140"
@@ -449,7 +451,7 @@ command = "localhost:59140"
         "17: tapes.naming = \"[nope]/[orkuid]\" is not valid; give a pattern such as \
          \"[year]/[month]/[day]/[orkuid]\": unknown token '[nope]'; known: orkuid,",
         "18: tapes.mode = 640 is not valid; give permissions in octal, in quotes,",
-        "20: tracker.urls: the entry \"https://a\" is not valid; give the address of a tracker,",
+        "20: tracker.urls: the entry \"ftp://a\" is not valid; give the address of a tracker,",
         "21: tracker.hostname = \"a b\" is not valid; give a name without blanks, or \"\"",
         "23: doors.command = \"localhost:59140\" is not valid; give an IP address and a port,",
         "5: there is no setting `calls.max_cals`; did you mean calls.max_calls?",

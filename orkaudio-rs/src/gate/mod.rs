@@ -6,7 +6,6 @@
 mod head;
 mod rights;
 mod stream;
-mod tls;
 mod tokens;
 
 pub use head::Head;
@@ -33,9 +32,6 @@ use tokens::Tokens;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// The first byte of a TLS connection: a handshake record (RFC 8446 section 5.1). No request begins so.
-const TLS: u8 = 22;
-
 /// Why there is no gate.
 #[derive(Debug, Error)]
 pub enum GateError {
@@ -48,13 +44,8 @@ pub enum GateError {
         why: String,
     },
     /// A certificate or a key.
-    #[error("doors.tls_certificate, tls_key, client_ca: {}: {why}", path.display())]
-    Tls {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error("doors.tls_certificate, tls_key, client_ca: {0}")]
+    Tls(#[from] orktls::TlsError),
     /// One without the other.
     #[error("{0}")]
     Halves(&'static str),
@@ -157,7 +148,7 @@ impl Gate {
     pub fn open(doors: &config::Doors) -> Result<Self, GateError> {
         let tls = match (&doors.tls_certificate, &doors.tls_key) {
             (Some(certificate), Some(key)) => {
-                Some(tls::server(certificate, key, doors.client_ca.as_deref())?)
+                Some(orktls::server(certificate, key, doors.client_ca.as_deref())?)
             }
             (None, None) if doors.client_ca.is_none() => None,
             (None, None) => {
@@ -239,7 +230,7 @@ impl Gate {
         timeout(patience, async {
             let mut first = [0];
             stream.peek(&mut first).await?;
-            if first == [TLS] {
+            if first == [orktls::FIRST_BYTE] {
                 let accepted = TlsAcceptor::from(Arc::clone(tls))
                     .accept(stream)
                     .await

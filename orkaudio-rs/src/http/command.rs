@@ -206,7 +206,7 @@ impl<D: Desk> Clerk<'_, D> {
                 Err(refusal) => (refusal.status, None, false),
             };
             self.desk.audit(&Entry {
-                from: self.caller.from,
+                from: Some(self.caller.from),
                 by: by.as_deref(),
                 method: parts.method.as_str(),
                 command: class,

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     announce::{LiveTable, live_calls},
-    gate::{Caller, Gate, Guest, Head, Right, Stream},
+    audit::{Audit, Entry},
+    gate::{Caller, Gate, Guest, Head, Right, Stream, Who},
     http::{
         DoorError,
         bare::{self, Line, head_end},
@@ -22,7 +23,7 @@ use crate::{
         listen,
     },
 };
-use orkbase::call::output::Opening;
+use orkbase::{call::output::Opening, message::Pairs};
 use std::{
     io,
     net::SocketAddr,
@@ -84,6 +85,7 @@ struct House {
     stations: Arc<Stations>,
     live: Arc<LiveTable>,
     counters: Arc<LiveCounters>,
+    audit: Arc<Audit>,
     stop: watch::Receiver<bool>,
 }
 
@@ -98,6 +100,7 @@ impl LiveDoor {
         gate: Arc<Gate>,
         feeds: Arc<Feeds>,
         live: Arc<LiveTable>,
+        audit: Arc<Audit>,
     ) -> Result<Self, DoorError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
@@ -109,8 +112,8 @@ impl LiveDoor {
         let counters = Arc::new(LiveCounters::default());
         let stations = Arc::new(Stations::new(feeds, Arc::clone(&live), distance_ms));
         let played = Arc::clone(&stations);
-        let house =
-            House { gate, stations: played, live, counters: Arc::clone(&counters), stop: stopped };
+        let own = Arc::clone(&counters);
+        let house = House { gate, stations: played, live, counters: own, audit, stop: stopped };
         let run = move || runtime.block_on(Arc::new(house).accept(listener));
         let thread = std::thread::Builder::new().name("live".to_owned()).spawn(run)?;
         Ok(Self { address, counters, stations, stop, thread: Some(thread) })
@@ -184,7 +187,8 @@ impl House {
                 stream.write_all(audio_head(form, false, "").as_bytes()).await?;
                 stream.shutdown().await
             }
-            Ok(Asked::Audio { opening, form, stereo, follow }) => {
+            Ok(Asked::Audio { opening, form, stereo, follow, who }) => {
+                self.note(caller, who.as_deref(), &opening);
                 seat.serve(true);
                 count(&self.counters.served, 1);
                 self.counters.listening.fetch_add(1, Relaxed);
@@ -210,7 +214,8 @@ impl House {
         }
         let get = |name: &str| line.query.first(name).unwrap_or_default();
         let calls = line.path.ends_with(b"/calls") || get("type") == "calls";
-        self.gate
+        let who = self
+            .gate
             .pass(caller, &Head::read(head), get("token"), Right::Listen)
             .map_err(bare::denial)?;
         if calls {
@@ -243,7 +248,31 @@ impl House {
         if line.method == b"HEAD" {
             return Ok(Asked::Head(form));
         }
-        Ok(Asked::Audio { opening, form, stereo, follow: uid.is_none() })
+        Ok(Asked::Audio { opening, form, stereo, follow: uid.is_none(), who })
+    }
+
+    /// Who listens to whom is written down before anything is heard.
+    fn note(&self, caller: Caller, by: Option<&str>, opening: &Opening) {
+        let message = &opening.message;
+        let mut pairs = Pairs::default();
+        for (key, value) in [
+            ("orkuid", &message.recid),
+            ("nativecallid", &message.nativecallid),
+            ("localparty", &message.localparty),
+        ] {
+            // Three of them fit.
+            pairs.push(key.to_owned(), value.clone()).unwrap_or_default();
+        }
+        self.audit.note(&Entry {
+            from: Some(caller.from),
+            by,
+            method: "GET",
+            command: "listen",
+            pairs: &pairs,
+            status: 200,
+            success: true,
+            matched: Some(1),
+        });
     }
 
     fn newest(&self, fits: &dyn Fn(&Opening) -> bool) -> Option<Arc<Opening>> {
@@ -324,7 +353,7 @@ impl House {
 enum Asked {
     Calls,
     Head(Form),
-    Audio { opening: Arc<Opening>, form: Form, stereo: bool, follow: bool },
+    Audio { opening: Arc<Opening>, form: Form, stereo: bool, follow: bool, who: Who },
 }
 
 const USAGE: &str = "\

@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) started: SystemTime,
     pub(super) volume: Arc<Volume>,
     pub(super) office: Arc<Office>,
-    pub(super) audit: Audit,
+    pub(super) audit: Arc<Audit>,
 }
 
 impl crate::http::Desk for Shared {

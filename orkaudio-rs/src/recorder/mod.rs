@@ -12,7 +12,7 @@ pub use desk::InterfaceState;
 use crate::capture::{ahead::Taker, clock::WallClock};
 use crate::{
     announce::{Announcer, LiveTable},
-    audit::Audit,
+    audit::{Audit, Entry},
     bin::Bin,
     config::Config,
     confine::{self, ConfineError},
@@ -43,7 +43,7 @@ use orkbase::{
         output::EndReason,
     },
     ids::TrackingIds,
-    message::init::InitMessage,
+    message::{Pairs, init::InitMessage},
     time::Timestamp,
 };
 use orkvault::keys::KeyRing;
@@ -206,6 +206,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let (reporter, track) = Reporter::start(ReporterConfig {
         state_db: Some(config.tracker.state_folder.join("orkaudio.db")),
         timeout: Duration::from_secs(config.tracker.timeout_s),
+        ca: config.tracker.ca.clone(),
         verdicts: Some(verdict_in),
         ..ReporterConfig::new(trackers, init)
     })?;
@@ -231,11 +232,32 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         ledger.as_deref(),
         keys.as_deref(),
     )?;
+    let audit = config.tracker.state_folder.join(&config.doors.audit_file);
+    let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
+    let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
+        .map(Arc::new)
+        .map_err(|error| RunError::Io { what: "cannot open doors.audit_file", error })?;
     let bin = Bin::new(config, ledger.clone());
+    let binned = Arc::clone(&audit);
     // Deleting waits for the disk, so the engine does not do it. It ends with the last link to a tracker.
     let bin = thread::Builder::new().name("bin".to_owned()).spawn(move || {
         for TrackerVerdict::Delete { recid, filename, tracker } in verdicts {
-            bin.take(&recid, &filename, &tracker);
+            let success = bin.take(&recid, &filename, &tracker);
+            let mut pairs = Pairs::default();
+            for (key, value) in [("orkuid", recid), ("filename", filename)] {
+                // Two of them fit.
+                pairs.push(key.to_owned(), value).unwrap_or_default();
+            }
+            binned.note(&Entry {
+                from: None,
+                by: Some(&tracker),
+                method: "",
+                command: "deletetape",
+                pairs: &pairs,
+                status: 200,
+                success,
+                matched: None,
+            });
         }
     });
     let bin = bin.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
@@ -245,10 +267,6 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let mut importer = importer(config, &track, &announcer, plan.then_some(imported_in));
     importer.ledger.clone_from(&ledger);
     importer.keys.clone_from(&keys);
-    let audit = config.tracker.state_folder.join(&config.doors.audit_file);
-    let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
-    let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
-        .map_err(|error| RunError::Io { what: "cannot open doors.audit_file", error })?;
     let shared = Arc::new(Shared {
         live: Arc::clone(&live),
         engine: Mutex::new(json!({})),
@@ -263,14 +281,14 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         started: SystemTime::now(),
         volume: Arc::clone(&volume),
         office: Arc::new(Office { track: track.clone(), importer }),
-        audit,
+        audit: Arc::clone(&audit),
     });
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
     let doors = Doors::open(addresses, Arc::clone(&shared), Arc::clone(&gate), hub)?;
     let feeds = Arc::new(Feeds::default());
     let listen = |address| {
         let (gate, feeds, live) = (Arc::clone(&gate), Arc::clone(&feeds), Arc::clone(&live));
-        LiveDoor::open(address, config.doors.live_buffer_ms, gate, feeds, live)
+        LiveDoor::open(address, config.doors.live_buffer_ms, gate, feeds, live, Arc::clone(&audit))
     };
     let live_door = config.doors.live.map(listen).transpose()?;
     let _lock = lock;

@@ -1,4 +1,4 @@
-//! Where a tracker is: `[http://]host[:port][/service]`.
+//! Where a tracker is: `[http[s]://]host[:port][/service]`.
 
 use std::{fmt, str::FromStr};
 use thiserror::Error;
@@ -11,6 +11,7 @@ const DEFAULT_SERVICE: &str = "orktrack";
 /// Address of one tracker, read from the configuration.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TrackerUrl {
+    tls: bool,
     host: String,
     port: u16,
     service: String,
@@ -19,11 +20,8 @@ pub struct TrackerUrl {
 /// Why a text is no tracker address.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum AddressError {
-    /// TLS was asked for.
-    #[error("tracker {0}: https is not supported yet, use http:// on a trusted network")]
-    Tls(String),
     /// No host.
-    #[error("tracker \"{0}\": there is no host name; write [http://]host[:port][/service]")]
+    #[error("tracker \"{0}\": there is no host name; write [http[s]://]host[:port][/service]")]
     NoHost(String),
     /// The port is not a number from 1 to 65535.
     #[error("tracker \"{0}\": the port is not a number from 1 to 65535")]
@@ -34,6 +32,12 @@ pub enum AddressError {
 }
 
 impl TrackerUrl {
+    /// Whether it is spoken to within TLS.
+    #[must_use]
+    pub const fn tls(&self) -> bool {
+        self.tls
+    }
+
     /// The host without the brackets of IPv6.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -65,10 +69,9 @@ impl FromStr for TrackerUrl {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let text = text.trim();
         let lower = text.to_ascii_lowercase();
-        if lower.starts_with("https://") {
-            return Err(AddressError::Tls(text.to_owned()));
-        }
-        let skip = if lower.starts_with("http://") { "http://".len() } else { 0 };
+        let tls = lower.starts_with("https://");
+        let skip = ["https://", "http://"].into_iter().find(|scheme| lower.starts_with(scheme));
+        let skip = skip.map_or(0, str::len);
         let rest = text.get(skip..).unwrap_or_default();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
         if !rest.chars().all(plain) {
@@ -92,13 +95,14 @@ impl FromStr for TrackerUrl {
             return Err(AddressError::Character(text.to_owned()));
         }
         let service = if service.is_empty() { DEFAULT_SERVICE } else { service };
-        Ok(Self { host: host.to_owned(), port, service: service.to_owned() })
+        Ok(Self { tls, host: host.to_owned(), port, service: service.to_owned() })
     }
 }
 
 impl fmt::Display for TrackerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}/{}", self.host, self.port, self.service)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}/{}", self.host, self.port, self.service)
     }
 }
 
@@ -120,7 +124,8 @@ mod tests {
         {
             assert!(read(bad).is_err(), "{bad}");
         }
-        assert!(matches!(read("https://a"), Err(AddressError::Tls(_))));
+        assert_eq!(read("HTTPS://a"), is("https://a:8080/orktrack"));
+        assert!("https://a".parse::<TrackerUrl>().unwrap().tls());
         let url: TrackerUrl = "[::1]:99".parse().unwrap();
         assert_eq!((url.host(), url.authority().as_str()), ("::1", "[::1]:99"));
         assert_eq!(url.target("type=init&"), "/orktrack/command?type=init&");

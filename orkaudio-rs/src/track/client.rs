@@ -1,4 +1,4 @@
-//! One tracker's HTTP: a GET, and its answer within a deadline.
+//! One tracker's HTTP or HTTPS: a GET, and its answer within a deadline.
 //!
 //! Law: a peer may refuse, freeze, talk nonsense or never end; it costs one request its time-out and
 //! [`MAX_BODY`] bytes, nothing else. Connections are kept when the peer allows it.
@@ -8,15 +8,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
+use tokio_rustls::TlsConnector;
 
 /// Most bytes read of an answer; a `taperesponse` is below 200.
 const MAX_BODY: usize = 64 << 10;
@@ -46,6 +49,8 @@ pub(super) enum GetError {
 /// A tracker and the idle connections to it.
 pub(super) struct Peer {
     url: TrackerUrl,
+    /// How it is spoken to when its address says https.
+    tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
     max_idle: usize,
     idle: Mutex<Vec<(Wire, Instant)>>,
@@ -55,6 +60,27 @@ pub(super) struct Peer {
 struct Wire {
     requests: http1::SendRequest<Empty<Bytes>>,
     task: JoinHandle<()>,
+}
+
+impl Wire {
+    /// Speaks HTTP on a connection.
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Self, String> {
+        let (requests, connection) = http1::Builder::new()
+            .title_case_headers(true)
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| error.to_string())?;
+        // Its trouble is also the trouble of the request, which reports it.
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::trace!(%error, "connection to a tracker ended");
+            }
+        });
+        Ok(Self { requests, task })
+    }
 }
 
 impl Drop for Wire {
@@ -71,8 +97,13 @@ enum Broken {
 }
 
 impl Peer {
-    pub(super) const fn new(url: TrackerUrl, timeout: Duration, max_idle: usize) -> Self {
-        Self { url, timeout, max_idle, idle: Mutex::new(Vec::new()) }
+    pub(super) const fn new(
+        url: TrackerUrl,
+        tls: Option<Arc<ClientConfig>>,
+        timeout: Duration,
+        max_idle: usize,
+    ) -> Self {
+        Self { url, tls, timeout, max_idle, idle: Mutex::new(Vec::new()) }
     }
 
     pub(super) const fn url(&self) -> &TrackerUrl {
@@ -110,19 +141,17 @@ impl Peer {
             .map_err(|_| unreachable("no answer in time".to_owned()))?
             .map_err(|error| unreachable(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        let (requests, connection) = http1::Builder::new()
-            .title_case_headers(true)
-            .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
+        if !self.url.tls() {
+            return Wire::over(stream).await.map_err(unreachable);
+        }
+        let tls = self.tls.clone().ok_or_else(|| unreachable("no TLS".to_owned()))?;
+        let name = ServerName::try_from(self.url.host().to_owned())
             .map_err(|error| unreachable(error.to_string()))?;
-        // Its trouble is also the trouble of the request, which reports it.
-        let task = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "connection to a tracker ended");
-            }
-        });
-        Ok(Wire { requests, task })
+        let stream = timeout_at(deadline, TlsConnector::from(tls).connect(name, stream))
+            .await
+            .map_err(|_| unreachable("no TLS handshake in time".to_owned()))?
+            .map_err(|error| unreachable(format!("TLS: {error}")))?;
+        Wire::over(stream).await.map_err(unreachable)
     }
 
     async fn exchange(

@@ -77,6 +77,8 @@ pub struct ReporterConfig {
     pub init: InitMessage,
     /// For one request, from connecting to the end of the answer.
     pub timeout: Duration,
+    /// Who vouches for trackers that speak TLS, or their own certificates (PEM); `None`: the system's authorities.
+    pub ca: Option<PathBuf>,
     /// Shortest pause before a failed message is sent again; doubles with every failure.
     pub retry_min: Duration,
     /// Longest pause before a failed message is sent again.
@@ -105,6 +107,7 @@ impl ReporterConfig {
             state_db: None,
             init,
             timeout: Duration::from_secs(5),
+            ca: None,
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_secs(60),
             init_retry_max: Duration::from_secs(15),
@@ -131,6 +134,9 @@ pub enum ReporterError {
     /// A thread or its runtime could not be made.
     #[error("cannot start the tracker link")]
     Thread(#[from] io::Error),
+    /// The file of authorities.
+    #[error("tracker.ca: {0}")]
+    Tls(#[from] orktls::TlsError),
     /// Too many recordings to be told of again.
     #[error("more than {} recordings in this time; ask for a shorter one", store::MOST_AGAIN)]
     TooMany,
@@ -177,6 +183,7 @@ impl Reporter {
     /// # Errors
     /// The database cannot be opened, or no thread can be made.
     pub fn start(config: ReporterConfig) -> Result<(Self, ReporterHandle), ReporterError> {
+        let tls = tls(&config)?;
         let store = open(&config)?;
         let counters = Arc::new(TrackCounters::default());
         warn_of_others(&store, &config);
@@ -195,7 +202,7 @@ impl Reporter {
             desks.push(Desk::new(tracker.to_string(), letters));
             links.push(Link {
                 index,
-                peer: Arc::new(Peer::new(tracker.clone(), config.timeout, parallel)),
+                peer: Arc::new(Peer::new(tracker.clone(), tls.clone(), config.timeout, parallel)),
                 init: init.clone(),
                 letters: letter_queue,
                 report: Report { feedback: feedback.clone(), bell: items.clone() },
@@ -436,6 +443,17 @@ impl ReporterHandle {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => count(dropped),
         }
+    }
+}
+
+/// How trackers are spoken to whose address says https; `None` where none does.
+fn tls(config: &ReporterConfig) -> Result<Option<Arc<rustls::ClientConfig>>, orktls::TlsError> {
+    if !config.trackers.iter().any(TrackerUrl::tls) {
+        return Ok(None);
+    }
+    match &config.ca {
+        Some(file) => orktls::pinning_client(file).map(Some),
+        None => orktls::client(None).map(Some),
     }
 }
 

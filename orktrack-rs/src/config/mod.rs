@@ -19,8 +19,11 @@ use std::{
 /// Where the configuration is if nobody says.
 pub const DEFAULT_FILE: &str = "/etc/orktrack/orktrack.toml";
 /// Every key, as in the file; a dot separates section and key.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 20] = [
     "listen",
+    "tls_certificate",
+    "tls_key",
+    "plain_networks",
     "database",
     "max_connections",
     "commands.networks",
@@ -48,6 +51,10 @@ const SCHEMA: Schema<'_> = Schema { keys: &KEYS, prefix: "ORKTRACK_", reserved: 
 pub struct Config {
     /// Address and port of the HTTP server; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Certificate and key (PEM) with which the port speaks TLS; it does not without them.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// From where the port is spoken to without TLS when it has a certificate.
+    pub plain_networks: Vec<IpNet>,
     /// The database file.
     pub database: PathBuf,
     /// Connections served at a time, 1 to 10000; more wait in the kernel's queue.
@@ -86,12 +93,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: None,
+            plain_networks: this_host(),
             database: PathBuf::from("/var/lib/orktrack/orktrack.db"),
             max_connections: 200,
-            networks: ["127.0.0.0/8", "::1/128"]
-                .into_iter()
-                .filter_map(|network| network.parse().ok())
-                .collect(),
+            networks: this_host(),
             strict: false,
             heartbeat: Duration::from_secs(10),
             lost_after: Duration::from_secs(60),
@@ -107,6 +113,11 @@ impl Default for Config {
             log_level: "info".to_owned(),
         }
     }
+}
+
+/// Loopback.
+fn this_host() -> Vec<IpNet> {
+    ["127.0.0.0/8", "::1/128"].into_iter().filter_map(|network| network.parse().ok()).collect()
 }
 
 impl Config {
@@ -176,10 +187,29 @@ fn read_file(named: Option<&Path>) -> Result<Option<(String, String)>, Mistake> 
 /// From what was written to what is meant.
 fn mean(written: &[Written], mistakes: &mut Mistakes) -> Config {
     let mut config = Config::default();
+    let (mut certificate, mut key_file) = (None, None);
     for Written { key, value, place } in written {
-        if let Err(what) = set(&mut config, key, value) {
+        let file = || {
+            let text = value.text().filter(|text| !text.contains('\0'));
+            let path = text.map(|text| (!text.is_empty()).then(|| PathBuf::from(text)));
+            path.ok_or_else(|| format!("{key} = {value} is not valid; give the path of a PEM file"))
+        };
+        let done = match key.as_str() {
+            "tls_certificate" => file().map(|path| certificate = path),
+            "tls_key" => file().map(|path| key_file = path),
+            _ => set(&mut config, key, value),
+        };
+        if let Err(what) = done {
             mistakes.add(place, what);
         }
+    }
+    match (certificate, key_file) {
+        (Some(certificate), Some(key)) => config.tls = Some((certificate, key)),
+        (None, None) => {}
+        _ => mistakes.0.push(Mistake {
+            place: "tls_certificate, tls_key".to_owned(),
+            what: "one goes not without the other; give both".to_owned(),
+        }),
     }
     config
 }
@@ -202,14 +232,19 @@ fn set(config: &mut Config, key: &str, value: &Value) -> Result<(), String> {
             let number = number.and_then(|number| usize::try_from(number).ok());
             config.max_connections = number.ok_or_else(|| wrong("a number from 1 to 10000"))?;
         }
-        "commands.networks" => {
+        "commands.networks" | "plain_networks" => {
             let read = |text: &String| {
                 text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
             };
             let networks = value.list().and_then(|texts| texts.iter().map(read).collect());
-            config.networks = networks.ok_or_else(|| {
+            let networks = networks.ok_or_else(|| {
                 wrong("a list of networks, such as [\"127.0.0.0/8\", \"10.1.0.0/16\"]")
             })?;
+            if key == "plain_networks" {
+                config.plain_networks = networks;
+            } else {
+                config.networks = networks;
+            }
         }
         "commands.strict" => {
             config.strict = value.bool().ok_or_else(|| wrong("true or false"))?;

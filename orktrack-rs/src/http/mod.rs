@@ -3,6 +3,7 @@
 
 pub(crate) mod api;
 mod command;
+mod welcome;
 mod wish;
 
 use crate::{
@@ -34,6 +35,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -63,6 +65,8 @@ pub(crate) struct Desk {
     pub(crate) store: Store,
     /// The settings.
     pub(crate) config: Config,
+    /// How the port speaks TLS, if it does.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// The way to the recorders.
     pub(crate) fleet: Fleet,
     /// What is counted.
@@ -125,7 +129,7 @@ pub(crate) async fn serve(
         desk.counters.http_connections.tick();
         let (desk, stop) = (desk.clone(), stop.clone());
         connections.spawn(async move {
-            converse(stream, peer, desk, stop).await;
+            welcome::take(stream, peer, desk, stop).await;
             drop(permit);
         });
     }
@@ -169,17 +173,23 @@ async fn accept(
     }
 }
 
+/// A request that came within TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sealed;
+
+/// Speaks HTTP on a connection; `sealed` within TLS.
 async fn converse(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: IpAddr,
+    sealed: bool,
     desk: Arc<Desk>,
     mut stop: watch::Receiver<bool>,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("cannot set TCP_NODELAY: {error}");
-    }
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let desk = desk.clone();
+        if sealed {
+            request.extensions_mut().insert(Sealed);
+        }
         async move { Ok::<_, Infallible>(answer(&desk, peer, request).await) }
     });
     let connection = http1::Builder::new()

@@ -3,20 +3,9 @@
 //! Law: whoever asks for TLS gets a server whose certificate is right, or none: `require` is as strict here
 //! as `verify-full`.
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use rustls::ClientConfig;
+use std::path::{Path, PathBuf};
 use tokio_postgres_rustls::MakeRustlsConnect;
-
-/// Where systems keep the authorities they trust.
-const SYSTEM: [&str; 2] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Takes `sslmode` and `sslrootcert` out of a URL. `None`: without TLS; else with it, and with the
 /// authorities of this file, or those of the system.
@@ -45,25 +34,8 @@ fn decoded(text: &str) -> PathBuf {
 
 /// Connects to servers that an authority of this file vouches for.
 pub(super) fn connector(file: Option<&Path>) -> Result<MakeRustlsConnect, String> {
-    let system = || SYSTEM.iter().map(Path::new).find(|path| path.exists());
-    let file = file.or_else(system).ok_or("no certificates of authorities: give sslrootcert")?;
-    let failed = |why: &dyn std::fmt::Display| {
-        format!("cannot use the certificates of {}: {why}", file.display())
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))? {
-        let certificate = certificate.map_err(|error| failed(&error))?;
-        roots.add(certificate).map_err(|error| failed(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(failed(&"there are none"));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    let config = orktls::client(file).map_err(|error| format!("sslrootcert: {error}"))?;
+    Ok(MakeRustlsConnect::new(ClientConfig::clone(&config)))
 }
 
 #[cfg(test)]

@@ -58,7 +58,15 @@ pub fn put(
     let discarded = before.as_ref().is_some_and(|before| before.discarded);
     match ledger::decide(&known, message) {
         Change::Repeat => {
-            let deletetape = discarded && message.stage == Stage::Ready;
+            let mut deletetape = discarded && message.stage == Stage::Ready;
+            // Its file is still there if it is told again, and a hold that came meanwhile keeps it.
+            if let Some(before) = before.filter(|_| deletetape)
+                && retention::is_held(session, before.id)?
+            {
+                deletetape = false;
+                let sql = "UPDATE tape SET discarded = NULL WHERE id = ?1";
+                session.change(sql, args![before.id])?;
+            }
             return Ok(Taken { outcome: Outcome::Repeated, deletetape });
         }
         Change::Full => return Ok(Taken { outcome: Outcome::Full, deletetape: false }),

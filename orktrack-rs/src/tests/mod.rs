@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod fleet;
+mod holds;
 mod observed;
 mod postgres;
 mod rights;

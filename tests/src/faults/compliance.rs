@@ -3,4 +3,33 @@
 use super::Row;
 
 /// The rows.
-pub(super) const ROWS: [Row; 0] = [];
+pub(super) const ROWS: [Row; 3] = [
+    Row {
+        id: "R72",
+        fault: "every way in which a recording can be deleted, on one under a legal hold",
+        promised: "it stays: file, second copy, rows; its recorder is not told to delete it",
+        run: |bench| {
+            let tests = ["holds::", "what_is_held", "a_hold_that_races", "what_is_held_stays"];
+            bench.suite("orktrack", &["--lib"], &tests)
+        },
+    },
+    Row {
+        id: "R73",
+        fault: "every route of the tracker by every role, by a stranger, by a foreign group",
+        promised: "deny by default",
+        run: |bench| {
+            let tests =
+                ["every_route_by_every_role", "foreign_group", "who_leaves_a_group", "from_afar"];
+            bench.suite("orktrack", &["--lib"], &tests)
+        },
+    },
+    Row {
+        id: "R74",
+        fault: "guessed passwords, old tokens, foreign pages, paths that lead elsewhere",
+        promised: "locked, refused, contained",
+        run: |bench| {
+            let tests = ["five_wrong", "tokens_are_told", "sign_in_and_out", "leads_nowhere_else"];
+            bench.suite("orktrack", &["--lib"], &tests)
+        },
+    },
+];

@@ -22,6 +22,7 @@ mod mutate;
 mod names;
 mod net;
 mod pause;
+mod peers;
 mod power;
 mod rig_calls;
 mod rig_disk;

@@ -73,7 +73,7 @@ impl Desk for SimulatedDesk {
     }
 
     fn audit(&self, entry: &Entry<'_>) {
-        let line = (entry.from, entry.command.to_owned(), entry.status, entry.matched);
+        let line = (entry.from.unwrap(), entry.command.to_owned(), entry.status, entry.matched);
         self.audited.lock().unwrap().push(line);
     }
 

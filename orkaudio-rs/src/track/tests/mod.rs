@@ -268,6 +268,30 @@ fn answers_without_end_or_measure_are_bounded() {
 }
 
 #[test]
+fn an_answer_that_drips_costs_its_time_out() {
+    let tracker = Tracker::start(anywhere(), |target, before| {
+        if target.contains("recid=drip") && before < 2 {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 600\r\n\r\n{TAKEN}");
+            Act::Drip(answer.into_bytes(), Duration::from_secs(1))
+        } else {
+            Act::taken()
+        }
+    });
+    let config =
+        ReporterConfig { timeout: Duration::from_millis(300), ..config(&[tracker.address]) };
+    let (reporter, handle) = Reporter::start(config).unwrap();
+    ready(&handle, "drip");
+    for n in 0..50 {
+        ready(&handle, &format!("good{n}"));
+    }
+    tracker.wait(|tapes| tapes.iter().filter(|tape| tape.starts_with("good")).count() == 50);
+    assert_eq!(reporter.stop(LIMIT), 0);
+    assert_eq!(tracker.count("drip ready"), 3);
+    assert_eq!(number(&handle.counters().failed_attempts), 2);
+    assert_eq!(number(&handle.counters().delivered), 51);
+}
+
+#[test]
 fn a_lost_answer_means_once_more() {
     let tracker = Tracker::start(anywhere(), |target, before| {
         if target.contains("type=tape") && before == 0 {

@@ -21,6 +21,8 @@ pub(super) enum Act {
     Bytes(Vec<u8>),
     /// These bytes, then nothing, and the connection stays open.
     Hang(Vec<u8>),
+    /// These bytes, one each time so long passes.
+    Drip(Vec<u8>, Duration),
 }
 
 impl Act {
@@ -180,6 +182,13 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
             Act::Bytes(bytes) => {
                 stream.write_all(&bytes)?;
+                return stream.shutdown(Shutdown::Both);
+            }
+            Act::Drip(bytes, pause) => {
+                for byte in bytes {
+                    stream.write_all(&[byte])?;
+                    std::thread::sleep(pause);
+                }
                 return stream.shutdown(Shutdown::Both);
             }
             Act::Hang(bytes) => {

@@ -2,7 +2,7 @@
 
 use super::{Asked, COOKIE_NAME, Done, credential, good, unavailable, wrong};
 use crate::{
-    http::Desk,
+    http::{Desk, Sealed},
     secret,
     store::{
         NotStored,
@@ -170,8 +170,9 @@ pub(super) async fn sign_in(asked: &mut Asked<'_>) -> Done {
     let issued = desk.store.write(move |session| accounts::issue(session, &issue, now)).await;
     issued.map_err(|error| unavailable(&error))?;
     let age = desk.config.session_hours * 3600;
+    let secure = if asked.head.extensions.get::<Sealed>().is_some() { "; Secure" } else { "" };
     let cookie =
-        format!("{COOKIE_NAME}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}");
+        format!("{COOKIE_NAME}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
     let mut reply = good(&json!({ "token": secret, "expires": expires }));
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         reply.headers_mut().insert(SET_COOKIE, cookie);
