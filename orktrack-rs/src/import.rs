@@ -18,6 +18,9 @@ use std::{
 const MAX_FILE: u64 = 64 << 20;
 /// Most people in one file.
 const MAX_PEOPLE: usize = 100_000;
+/// Most columns, and longest cell in bytes.
+const MAX_CELLS: usize = 64;
+const MAX_CELL: usize = 4096;
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
@@ -89,15 +92,19 @@ pub fn read(root: &Path, file: &str) -> Result<Vec<Person>, ImportError> {
 pub fn read_file(path: &Path) -> Result<Vec<Person>, ImportError> {
     let cannot = |cause| ImportError::Read { file: path.display().to_string(), cause };
     let mut text = String::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
+    let read = fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
         .map_err(cannot)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > MAX_FILE {
+        let too_long = io::Error::other(format!("it is longer than {} MiB", MAX_FILE >> 20));
+        return Err(cannot(too_long));
+    }
     parse(&text)
 }
 
 fn parse(text: &str) -> Result<Vec<Person>, ImportError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut lines = rows(text).into_iter();
+    let mut lines = rows(text)?.into_iter();
     let wrong = |line: usize, why: &str| ImportError::Line { line, why: why.to_owned() };
     let Some((_, heading)) = lines.next() else { return Err(wrong(1, "the file is empty")) };
     let heading: Vec<String> = heading.iter().map(|name| name.trim().to_lowercase()).collect();
@@ -106,9 +113,6 @@ fn parse(text: &str) -> Result<Vec<Person>, ImportError> {
     }
     let mut people = Vec::new();
     for (line, cells) in lines {
-        if cells.iter().all(|cell| cell.trim().is_empty()) {
-            continue;
-        }
         let cell = |wanted: &str| {
             let place = heading.iter().position(|name| name == wanted)?;
             cells.get(place).map(|cell| cell.trim()).filter(|cell| !cell.is_empty())
@@ -143,12 +147,31 @@ fn parse(text: &str) -> Result<Vec<Person>, ImportError> {
     Ok(people)
 }
 
-/// Rows of cells (RFC 4180), each with the line on which it begins. `;` does not part cells.
-fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
-    let (mut rows, mut cells, mut cell) = (Vec::new(), Vec::new(), String::new());
+/// A row of cells and the line on which it begins.
+type Row = (usize, Vec<String>);
+
+/// Rows of cells (RFC 4180) that are not all blank. `;` does not part cells.
+fn rows(text: &str) -> Result<Vec<Row>, ImportError> {
+    let (mut rows, mut cells, mut cell) = (Vec::<Row>::new(), Vec::<String>::new(), String::new());
+    let keep = |rows: &mut Vec<Row>, line: usize, cells: Vec<String>| {
+        if cells.iter().any(|cell| !cell.trim().is_empty()) {
+            rows.push((line, cells));
+        }
+    };
     let (mut line, mut began, mut quoted) = (1, 1, false);
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
+        let why = if cells.len() >= MAX_CELLS {
+            Some(format!("more than {MAX_CELLS} columns"))
+        } else if cell.len() > MAX_CELL {
+            Some(format!("a cell of more than {MAX_CELL} bytes"))
+        } else {
+            // The first row names the columns, and one too many is told of below.
+            (rows.len() > MAX_PEOPLE + 2).then(|| format!("more than {MAX_PEOPLE} people"))
+        };
+        if let Some(why) = why {
+            return Err(ImportError::Line { line: began, why });
+        }
         match c {
             '"' if quoted && chars.peek() == Some(&'"') => {
                 chars.next();
@@ -158,7 +181,7 @@ fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
             ',' if !quoted => cells.push(std::mem::take(&mut cell)),
             '\n' if !quoted => {
                 cells.push(std::mem::take(&mut cell));
-                rows.push((began, std::mem::take(&mut cells)));
+                keep(&mut rows, began, std::mem::take(&mut cells));
                 line += 1;
                 began = line;
             }
@@ -171,9 +194,9 @@ fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
     }
     if !cell.is_empty() || !cells.is_empty() {
         cells.push(cell);
-        rows.push((began, cells));
+        keep(&mut rows, began, cells);
     }
-    rows
+    Ok(rows)
 }
 
 /// Writes people, all or none. Without `keep` a person has the login strings of the file only.
@@ -250,6 +273,11 @@ mod tests {
             line("loginstring,firstname\n1,\"a\nb\"\n,x\n").starts_with("line 4: no loginstring")
         );
         assert!(line("loginstring,external\n1,maybe\n").starts_with("line 2: external is true"));
+        assert!(line(&",".repeat(70)).starts_with("line 1: more than 64 columns"));
+        let long = format!("loginstring\n1\n{}", "x".repeat(MAX_CELL + 2));
+        assert!(line(&long).starts_with("line 3: a cell of more than 4096 bytes"));
+        let many = format!("loginstring\n{}", "1\n".repeat(MAX_PEOPLE + 1));
+        assert!(line(&many).starts_with("line 100002: more than 100000 people"));
     }
 
     #[test]

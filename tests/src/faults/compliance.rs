@@ -3,7 +3,16 @@
 use super::Row;
 
 /// The rows.
-pub(super) const ROWS: [Row; 3] = [
+pub(super) const ROWS: [Row; 4] = [
+    Row {
+        id: "R71",
+        fault: "a byte flipped, a file cut, swapped, taken away, put there; a line or a day of the ledger changed; an old database",
+        promised: "`verify` names it",
+        run: |bench| {
+            let tests = ["ledger::", "verify::"];
+            bench.suite("orkvault", &["--lib"], &tests)
+        },
+    },
     Row {
         id: "R72",
         fault: "every way in which a recording can be deleted, on one under a legal hold",
