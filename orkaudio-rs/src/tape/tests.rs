@@ -122,7 +122,7 @@ struct Recorded {
 }
 
 fn keys() -> KeyRing {
-    KeyRing::parse(&[7; 32]).unwrap()
+    KeyRing::parse("07".repeat(32).as_bytes()).unwrap()
 }
 
 fn rules() -> Rules {
