@@ -173,7 +173,7 @@ fn five_hundred_listeners_cost_no_recording_a_sample() {
 /// A number that falls must not be called a counter: Prometheus would take the fall for a restart.
 #[test]
 fn numbers_that_fall_are_gauges() {
-    const FALL: [&str; 16] = [
+    const FALL: [&str; 18] = [
         "agents_connected",
         "call_live",
         "capture_interfaces_open",
@@ -186,6 +186,8 @@ fn numbers_that_fall_are_gauges() {
         "process_queued",
         "recordings_live",
         "rtp_flows_live",
+        "tape_backlog_bytes",
+        "tape_sync_behind_ms",
         "track_oldest_age_s",
         "track_outbox_rows",
         "track_queued",
@@ -341,7 +343,8 @@ fn a_discarded_recording_is_gone() {
         .map(|path| path.extension().unwrap().display().to_string())
         .collect();
     let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    assert_eq!((recorder.files().len(), names), (3, BTreeSet::from(["json", "pcapng", "wav"])));
+    let wanted = BTreeSet::from(["json", "ork", "pcapng", "wav"]);
+    assert_eq!((recorder.files().len(), names), (4, wanted));
     assert_eq!(calls.blocks(&frames_of(&recorder.finished()[0])).first().unwrap().0, 1);
 }
 

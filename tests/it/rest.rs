@@ -176,7 +176,9 @@ fn a_key_that_others_can_read_is_refused() {
         let set = format!("{name}={}", keys.display());
         let capture = text(&workspace("pcaps/mulaw.pcap"));
         let to = text(&home.path().join("tapes"));
-        let out = orkaudio(&["replay", "--set", &set, "--output", &to, &capture]);
+        let ledger = "tapes.ledger=true";
+        let sets = ["--set", &set, "--set", ledger];
+        let out = orkaudio(&[&["replay", "--output", &to, &capture][..], &sets].concat());
         let said = String::from_utf8(out.stderr).unwrap();
         assert_eq!(out.status.code(), Some(1), "{said}");
         assert!(said.contains(name) && said.contains("chmod 0600"), "{said}");

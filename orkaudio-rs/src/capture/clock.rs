@@ -75,7 +75,7 @@ mod tests {
         let hour = i64::try_from(3_600 * SEC).unwrap();
         assert!(clock.is_odd(Timestamp(4_602 * SEC)));
         assert_eq!(clock.was_set(Timestamp(4_602 * SEC), steady(2_000)), Some(hour));
-        assert_eq!(clock.was_set(Timestamp(4_602 * SEC), steady(2_001)), None);
+        assert_eq!(clock.was_set(Timestamp(4_602 * SEC + 1_000_000), steady(2_001)), None);
         // One that waited in the ring meanwhile, and one that did not.
         let place = |clock: &mut WallClock, secs, ms| {
             clock.place(Timestamp(secs * SEC), Timestamp(4_602 * SEC), steady(ms)).0 / SEC
