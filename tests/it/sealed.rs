@@ -3,7 +3,7 @@
 
 use ork_tests::{programs::program, scenario::play};
 use orktrack::config::Config;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -16,6 +16,8 @@ fn papers(home: &Path) {
     let authority = |name: &str| {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
+        // Else issuer and subject have one name, and curl takes what is signed for self-signed.
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         put(name, params.self_signed(&key).unwrap().pem());
         Issuer::new(params, key)
