@@ -138,13 +138,15 @@ fn away(bench: &Bench) -> Found {
          WHERE u.stage = 'update' AND r.stage = 'ready' AND u.id > r.id",
     );
     let lost = i64::try_from(recordings).unwrap_or(i64::MAX) - there;
-    let kept = drained && (lost, doubled, disordered, dropped) == (0, 0, 0, 0);
+    // Of what is told faster than the disk takes it `start`, `stop` and `update` go first, and are counted.
+    let kept = drained && (lost, doubled, disordered) == (0, 0, 0);
     Found::when(
         kept,
         1,
         format!(
             "{queued} messages of {recordings} recordings: lost {lost}, doubled {doubled}, out of order \
-             {disordered}; {sent} told in {seconds:.1} s ({:.0}/s); outbox {:.1} MB, memory +{:.1} MB",
+             {disordered}; {dropped} of start, stop and update dropped and counted; {sent} told in {seconds:.1} s \
+             ({:.0}/s); outbox {:.1} MB, memory +{:.1} MB",
             float(sent) / seconds,
             float(outbox) / 1e6,
             full - empty
