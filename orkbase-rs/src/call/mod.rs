@@ -36,4 +36,5 @@ pub mod stream;
 pub mod switchboard;
 pub mod tails;
 mod taping;
+mod unannounced;
 mod verdict;
