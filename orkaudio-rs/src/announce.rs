@@ -43,7 +43,7 @@ impl Announcer {
     }
 
     fn publish(&self, message: &TapeMessage) {
-        self.hub.publish(url::encode(&message.fields()).into());
+        self.hub.publish(&url::encode(&message.fields()));
     }
 
     /// A tape is finished, or thrown away, or damaged: called on the thread that finished it. Of a
@@ -93,7 +93,7 @@ impl Announcer {
     }
 
     fn tag(&self, tag: &AddTag) {
-        self.hub.publish(url::encode(&tag.message.fields()).into());
+        self.hub.publish(&url::encode(&tag.message.fields()));
         self.track.tag(tag.message.clone());
     }
 

@@ -3,11 +3,12 @@
 //! Law: publishing is a few instructions under a lock nobody holds for longer; it never waits for a
 //! listener. A listener that is more than [`MAX_EVENTS`] or [`MAX_BYTES`] behind loses its own
 //! oldest lines, which are counted, and nobody else's. One journal serves all, so memory is
-//! [`MAX_BYTES`] however many listen; it is kept while nobody does, so that who was cut off can go on
-//! where he was.
+//! [`MAX_BYTES`] however many listen, and all of that from the start; it is kept while nobody does, so that
+//! who was cut off can go on where he was.
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -33,17 +34,62 @@ struct Shared {
     dropped: AtomicU64,
 }
 
-#[derive(Debug)]
 struct Journal {
-    lines: VecDeque<Arc<str>>,
-    bytes: usize,
+    /// The text of all lines, one behind the other.
+    text: VecDeque<u8>,
+    /// Where each line ends, in bytes since the first one ever.
+    ends: VecDeque<u64>,
+    /// Where the first line that is kept begins, likewise.
+    begin: u64,
     /// The number of the next line; the first one kept is this less those kept.
     next: u64,
 }
 
 impl Journal {
+    fn new(next: u64) -> Self {
+        // Memory that grows by the line for an hour looks like a leak, and lies between that of others.
+        let mut text = VecDeque::from(vec![1; MAX_BYTES]);
+        text.clear();
+        Self { text, ends: VecDeque::with_capacity(MAX_EVENTS), begin: 0, next }
+    }
+
     fn first(&self) -> u64 {
-        self.next.saturating_sub(u64::try_from(self.lines.len()).unwrap_or(u64::MAX))
+        self.next.saturating_sub(u64::try_from(self.ends.len()).unwrap_or(u64::MAX))
+    }
+
+    fn push(&mut self, line: &str) {
+        self.next += 1;
+        while self.ends.len() >= MAX_EVENTS || self.text.len() + line.len() > MAX_BYTES {
+            let Some(end) = self.ends.pop_front() else {
+                // Longer than all of it: this line is missing, too.
+                self.begin = 0;
+                return;
+            };
+            let length = usize::try_from(end - self.begin).unwrap_or(usize::MAX);
+            self.text.drain(..length.min(self.text.len()));
+            self.begin = end;
+        }
+        self.text.extend(line.as_bytes());
+        self.ends.push_back(self.begin + u64::try_from(self.text.len()).unwrap_or(0));
+    }
+
+    /// A line that is kept, by its place.
+    fn line(&self, place: usize) -> Option<Arc<str>> {
+        let begin = match place.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => self.begin,
+        };
+        let offset = |at: u64| usize::try_from(at - self.begin).ok();
+        let range = offset(begin)?..offset(*self.ends.get(place)?)?;
+        let text: Vec<u8> = self.text.range(range).copied().collect();
+        String::from_utf8(text).ok().map(Arc::from)
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lines, bytes) = (self.ends.len(), self.text.len());
+        write!(f, "Journal {{ {lines} lines, {bytes} bytes, next {} }}", self.next)
     }
 }
 
@@ -59,7 +105,7 @@ impl EventHub {
     #[must_use]
     pub fn starting_at(next: u64) -> Self {
         Self(Arc::new(Shared {
-            journal: Mutex::new(Journal { lines: VecDeque::new(), bytes: 0, next }),
+            journal: Mutex::new(Journal::new(next)),
             latest: watch::Sender::new(next),
             published: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -73,16 +119,10 @@ impl EventHub {
     }
 
     /// Sends a line, without its line end, to everybody who listens now or comes for it soon. Never waits.
-    pub fn publish(&self, line: Arc<str>) {
+    pub fn publish(&self, line: &str) {
         self.0.published.fetch_add(1, Relaxed);
         let mut journal = self.lock();
-        journal.next += 1;
-        journal.bytes += line.len();
-        journal.lines.push_back(line);
-        while journal.lines.len() > MAX_EVENTS || journal.bytes > MAX_BYTES {
-            let Some(oldest) = journal.lines.pop_front() else { break };
-            journal.bytes -= oldest.len();
-        }
+        journal.push(line);
         let next = journal.next;
         drop(journal);
         self.0.latest.send_replace(next);
@@ -170,12 +210,10 @@ impl Listener {
             Batch { lost: self.gap.take().map(|after| (after, self.next)), ..Batch::default() };
         let skip = usize::try_from(self.next - first).unwrap_or(usize::MAX);
         let mut bytes = 0;
-        for line in journal.lines.iter().skip(skip) {
-            if bytes >= enough {
-                break;
-            }
+        for place in skip..journal.ends.len() {
+            let Some(line) = journal.line(place).filter(|_| bytes < enough) else { break };
             bytes += line.len() + 2;
-            batch.lines.push((self.next, Arc::clone(line)));
+            batch.lines.push((self.next, line));
             self.next += 1;
         }
         batch
@@ -202,11 +240,11 @@ mod tests {
     #[test]
     fn a_listener_hears_what_comes_after_it() {
         let hub = EventHub::new();
-        hub.publish("before".into());
+        hub.publish("before");
         let mut one = hub.listen(None);
-        hub.publish("a".into());
+        hub.publish("a");
         let mut two = hub.listen(None);
-        hub.publish("b".into());
+        hub.publish("b");
         assert_eq!(all(&mut one), ["a", "b"]);
         assert_eq!(all(&mut two), ["b"]);
         assert_eq!(one.take(usize::MAX), Batch::default());
@@ -217,7 +255,7 @@ mod tests {
     fn who_was_cut_off_goes_on_where_he_was() {
         let hub = EventHub::starting_at(1_000);
         for n in 1_000..1_010 {
-            hub.publish(n.to_string().into());
+            hub.publish(&n.to_string());
         }
         let mut back = hub.listen(Some(1_006));
         assert_eq!(back.take(5).lines[0], (1_007, "1007".into()));
@@ -231,7 +269,7 @@ mod tests {
             assert_eq!((batch.lost, batch.lines.len()), (Some((since, 1_000)), 10));
         }
         for n in 0..MAX_EVENTS {
-            hub.publish(n.to_string().into());
+            hub.publish(&n.to_string());
         }
         let batch = hub.listen(Some(1_006)).take(usize::MAX);
         assert_eq!((batch.lost, batch.lines.len()), (Some((1_006, 1_010)), MAX_EVENTS));
@@ -244,7 +282,7 @@ mod tests {
         let (mut slow, mut quick) = (hub.listen(None), hub.listen(None));
         let mut heard = 0;
         for n in 0..MAX_EVENTS + 5 {
-            hub.publish(n.to_string().into());
+            hub.publish(&n.to_string());
             heard += all(&mut quick).len();
         }
         assert_eq!((heard, hub.dropped()), (MAX_EVENTS + 5, 0));
@@ -259,14 +297,14 @@ mod tests {
     fn bytes_are_bounded_too() {
         let hub = EventHub::new();
         let mut slow = hub.listen(None);
-        let line: Arc<str> = "x".repeat(1 << 20).into();
+        let line = "x".repeat(1 << 20);
         for _ in 0..9 {
-            hub.publish(Arc::clone(&line));
+            hub.publish(&line);
         }
-        assert_eq!(hub.lock().bytes, MAX_BYTES);
+        assert_eq!(hub.lock().text.len(), MAX_BYTES);
         assert_eq!((slow.take(1).lines.len(), hub.dropped()), (1, 5));
-        hub.publish("y".repeat(MAX_BYTES + 1).into());
-        assert_eq!(hub.lock().lines.len(), 0);
+        hub.publish(&"y".repeat(MAX_BYTES + 1));
+        assert_eq!(hub.lock().ends.len(), 0);
         assert_eq!(slow.take(1), Batch { lost: Some((6, 11)), lines: Vec::new() });
         assert_eq!(hub.dropped(), 9);
     }

@@ -64,6 +64,8 @@ impl Store {
         db.busy_timeout(BUSY)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
+        // KiB: rows are written, read once and deleted; more pages would fill up over hours for nothing.
+        db.pragma_update(None, "cache_size", -512)?;
         migrate(&mut db)?;
         // Times to try again were of another process: everything that leads its recording may go.
         db.execute("UPDATE outbox SET next_try_ms = NULL WHERE next_try_ms IS NOT NULL", [])?;

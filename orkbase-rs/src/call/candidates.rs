@@ -1,7 +1,8 @@
 //! RTP-like flows that no signalling has announced (yet): watched, a little of each kept, so that
 //! the first packet of a call is on its tape even when it overtakes the answer.
 //!
-//! Law: bounded in flows, packets and bytes; a flow that does not go on like RTP is forgotten.
+//! Law: bounded in flows, packets and bytes; a flow that does not go on like RTP is forgotten, and what was
+//! kept of one that has been silent for long is nobody's beginning any more.
 
 use super::index::FlowId;
 use crate::{rtp::packet::RtpPacket, time::Timestamp};
@@ -21,6 +22,10 @@ const COPY_WITHIN: usize = 16;
 const KEPT_BYTES: usize = 16 << 20;
 /// A flow that pauses longer than this begins anew, in milliseconds.
 const PAUSE_MS: u64 = 5_000;
+/// What was kept of a flow that has been silent for longer is no part of a call that begins now, in milliseconds.
+const SILENT_MS: u64 = 30_000;
+/// Flows looked at by one [`Candidates::tidy`].
+const TIDIED: usize = 16;
 /// The next packet of a stream is at most this far ahead or behind.
 const PLAUSIBLE_STEP: u16 = 100;
 
@@ -59,6 +64,18 @@ struct Candidate {
     age: u64,
     kept: VecDeque<Kept>,
     bytes: usize,
+    /// Packets that were kept too long.
+    stale: u64,
+}
+
+impl Candidate {
+    const fn is_silent(&self, now: Timestamp) -> bool {
+        now.millis_since(self.last) > SILENT_MS
+    }
+
+    fn packets(&self) -> u64 {
+        u64::try_from(self.kept.len()).unwrap_or(0) + self.stale
+    }
 }
 
 /// All flows watched.
@@ -71,6 +88,8 @@ pub struct Candidates {
     /// Least recently begun first.
     by_age: BTreeMap<u64, FlowId>,
     next_age: u64,
+    /// Up to which age flows were looked at.
+    tidied: u64,
     bytes: usize,
     /// Packets given up since the beginning.
     pub dropped: u64,
@@ -86,6 +105,7 @@ impl Candidates {
             touching: HashMap::default(),
             by_age: BTreeMap::new(),
             next_age: 0,
+            tidied: 0,
             bytes: 0,
             dropped: 0,
         }
@@ -170,13 +190,31 @@ impl Candidates {
             age,
             kept: VecDeque::new(),
             bytes: 0,
+            stale: 0,
         };
         self.flows.insert(flow, candidate);
     }
 
     fn forget(&mut self, flow: FlowId) {
-        let dropped = self.take(flow).len();
-        self.dropped += u64::try_from(dropped).unwrap_or(0);
+        self.dropped += self.remove(flow).map_or(0, |known| known.packets());
+    }
+
+    /// Gives back the memory of some flows that are silent; call it often.
+    pub fn tidy(&mut self, now: Timestamp) {
+        let mut seen = 0;
+        for (age, flow) in self.by_age.range(self.tidied..).take(TIDIED) {
+            (self.tidied, seen) = (age + 1, seen + 1);
+            if let Some(known) = self.flows.get_mut(flow)
+                && known.is_silent(now)
+            {
+                known.stale = known.packets();
+                known.kept = VecDeque::new();
+                self.bytes -= std::mem::take(&mut known.bytes);
+            }
+        }
+        if seen < TIDIED {
+            self.tidied = 0;
+        }
     }
 
     /// When the first packet kept of a flow came.
@@ -192,9 +230,18 @@ impl Candidates {
         }
     }
 
-    /// Stops watching a flow; what was kept of it comes back in order.
-    pub fn take(&mut self, flow: FlowId) -> VecDeque<Kept> {
-        let Some(known) = self.flows.remove(&flow) else { return VecDeque::new() };
+    /// Stops watching a flow; what was kept of it comes back in order, unless it has been silent for long.
+    pub fn take(&mut self, now: Timestamp, flow: FlowId) -> VecDeque<Kept> {
+        let Some(known) = self.remove(flow) else { return VecDeque::new() };
+        if known.is_silent(now) {
+            self.dropped += known.packets();
+            return VecDeque::new();
+        }
+        known.kept
+    }
+
+    fn remove(&mut self, flow: FlowId) -> Option<Candidate> {
+        let known = self.flows.remove(&flow)?;
         self.by_age.remove(&known.age);
         self.bytes -= known.bytes;
         for address in [flow.source(), flow.destination()] {
@@ -205,7 +252,7 @@ impl Candidates {
                 }
             }
         }
-        known.kept
+        Some(known)
     }
 
     /// What is watched, oldest first.
@@ -260,7 +307,7 @@ mod tests {
         assert_eq!(candidates.touching(([10, 0, 0, 2], 5000).into()).len(), 2);
         let strays = candidates.strays();
         assert_eq!((strays.len(), strays[0].packets, strays[1].packets), (2, 250, 1));
-        let kept = candidates.take(flow(1));
+        let kept = candidates.take(Timestamp(1), flow(1));
         assert_eq!(
             (kept.len(), kept[0].bytes.as_slice()),
             (KEPT_PACKETS, &50u16.to_be_bytes()[..])
@@ -276,7 +323,7 @@ mod tests {
                 candidates.watch(at, flow(1), &rtp(n), &[0x80, 0, 0, u8::try_from(n).unwrap()]);
             assert_eq!(again, count);
         }
-        let kept = candidates.take(flow(1));
+        let kept = candidates.take(late(4_900), flow(1));
         assert_eq!((kept.len(), kept[0].at), (42, late(2_900)), "two seconds");
         for n in 3..10 {
             candidates.watch(Timestamp(1), flow(n), &rtp(1), b"y");
@@ -286,5 +333,33 @@ mod tests {
             (2, 2, 3)
         );
         assert_eq!(candidates.bytes, 2);
+    }
+
+    /// Whether its memory was given back meanwhile makes no difference.
+    #[test]
+    fn what_is_silent_for_long_begins_no_call() {
+        let late = |ms: u64| Timestamp(ms * 1_000_000);
+        let flow = FlowId::new(([10, 0, 0, 1], 4000).into(), ([10, 0, 0, 2], 5000).into());
+        for (waits, tidies, found) in
+            [(29_900, false, 50), (29_900, true, 50), (31_000, false, 0), (31_000, true, 0)]
+        {
+            let mut candidates = Candidates::new(100);
+            for n in 0..50_u16 {
+                let packet = [0x80, 0, 0, u8::try_from(n).unwrap()];
+                candidates.watch(late(u64::from(n) * 20), flow, &rtp(n), &packet);
+            }
+            for n in 0..40 {
+                let other =
+                    FlowId::new(([10, 0, 0, 3], 4000 + n).into(), ([10, 0, 0, 2], 5000).into());
+                candidates.watch(late(980 + waits), other, &rtp(1), b"z");
+            }
+            for _ in 0..if tidies { 10 } else { 0 } {
+                candidates.tidy(late(980 + waits));
+            }
+            let kept = candidates.bytes - 40;
+            assert_eq!(kept, if tidies && found == 0 { 0 } else { 200 });
+            assert_eq!(candidates.take(late(980 + waits), flow).len(), found);
+            assert_eq!((candidates.dropped, candidates.bytes), (50 - found as u64, 40));
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Switchboard {
         for address in addresses {
             for flow in self.candidates.touching(*address) {
                 if self.owner_of(flow).is_some() {
-                    let packets = self.candidates.take(flow).into_iter();
+                    let packets = self.candidates.take(self.now, flow).into_iter();
                     kept.extend(packets.map(|packet| (flow, packet)));
                 }
             }

@@ -36,6 +36,7 @@ impl Switchboard {
     pub(super) fn sweep(&mut self) {
         let now = self.now;
         self.next_sweep = now.plus_millis(SWEEP_MS);
+        self.candidates.tidy(now);
         for index in 0..self.looks.len() {
             if self.looks.get(index).is_none_or(|look| *look > now) {
                 continue;

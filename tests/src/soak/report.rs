@@ -6,7 +6,7 @@ use super::{
     judge::Tally,
     rig::{Outage, Which},
     traffic::Wire,
-    watch::{Samples, slope},
+    watch::{Samples, course, slope},
 };
 use std::{collections::BTreeMap, fmt, sync::atomic::Ordering::Relaxed};
 
@@ -102,6 +102,9 @@ impl Report {
                 // Lives cut short by a fault are too short to say much.
                 if last || slope.minutes >= 5.0 {
                     self.row(format!("{name}: slope of {which} ({life})"), text);
+                }
+                if last {
+                    self.row(format!("{name}: memory of its own, minute: MB"), course(samples));
                 }
                 if last && slope.mb > RISE_MB + RISE_SHARE * rss {
                     self.wrong(format!("{name} grew by {:.1} MB", slope.mb));

@@ -3,6 +3,9 @@
 use super::rig::{Rig, Which};
 use std::{collections::BTreeMap, fs};
 
+/// Most moments that are told of the last life.
+const COURSE: usize = 16;
+
 /// What a process held at a moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
@@ -10,6 +13,8 @@ pub(super) struct Sample {
     pub(super) at: u64,
     /// Resident memory, KiB.
     pub(super) rss: u32,
+    /// Of it, what the program asked for itself, KiB: without its code, its files and the ring of the kernel.
+    pub(super) own: u32,
     /// Open files.
     pub(super) fds: u32,
     /// Threads.
@@ -28,9 +33,9 @@ pub(super) fn look(rig: &Rig, which: Which) -> Option<(u32, Sample)> {
         line.split_whitespace().next()?.parse().ok()
     };
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
-    let (rss, threads) = (number("VmRSS:")?, number("Threads:")?);
+    let (rss, own, threads) = (number("VmRSS:")?, number("RssAnon:")?, number("Threads:")?);
     let fds = u32::try_from(fds).unwrap_or(u32::MAX);
-    Some((life, Sample { at: rig.now(), rss, fds, threads }))
+    Some((life, Sample { at: rig.now(), rss, own, fds, threads }))
 }
 
 /// Looks at both.
@@ -40,6 +45,16 @@ pub(super) fn note(rig: &Rig, samples: &mut Samples) {
             samples.entry((which, life)).or_default().push(sample);
         }
     }
+}
+
+/// What the program held of its own at some moments from the first to the last: minute and MB of each.
+pub(super) fn course(samples: &[Sample]) -> String {
+    let step = samples.len().div_ceil(COURSE).max(1);
+    let told = samples.iter().step_by(step).map(|sample| {
+        let mb = f64::from(sample.own) * 1024.0 / 1e6;
+        format!("{}: {mb:.1}", sample.at / 60_000)
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// How a line through the samples rises.
@@ -102,7 +117,7 @@ mod tests {
     fn the_first_third_is_not_counted() {
         let sample = |minute: u32| {
             let rss = if minute < 20 { 1_000_000 * minute } else { 20_000_000 + 1_000 * minute };
-            Sample { at: 60_000 * u64::from(minute), rss, fds: 30 + minute, threads: 9 }
+            Sample { at: 60_000 * u64::from(minute), rss, own: rss, fds: 30 + minute, threads: 9 }
         };
         let samples: Vec<Sample> = (0..=60).map(sample).collect();
         let slope = slope(&samples, 0).unwrap();

@@ -223,7 +223,7 @@ fn every_door_speaks_tls_and_a_certificate_has_rights() {
         };
         numbers() == Some(1)
     });
-    bench.hub.publish("a".into());
+    bench.hub.publish("a");
     bench.doors.close(LIMIT);
     let mut said = String::new();
     events.read_to_string(&mut said).unwrap();

@@ -27,11 +27,11 @@ fn listener(bench: &Bench, request: &[u8]) -> Client {
 #[test]
 fn lines_as_observed_to_everybody_from_now_on() {
     let bench = Bench::open();
-    bench.hub.publish("before".into());
+    bench.hub.publish("before");
     let mut one = listener(&bench, REQUEST);
-    bench.hub.publish(LINES[0].into());
+    bench.hub.publish(LINES[0]);
     let mut two = listener(&bench, b"GET /anything HTTP/1.1\r\nHost: x\r\n\r\n");
-    bench.hub.publish(LINES[1].into());
+    bench.hub.publish(LINES[1]);
     bench.doors.close(LIMIT);
     assert_eq!(rest(&mut one), format!("{}\r\n{}\r\n", LINES[0], LINES[1]));
     assert_eq!(rest(&mut two), format!("{}\r\n", LINES[1]));
@@ -80,9 +80,9 @@ fn a_client_that_finished_its_request_goes_on_hearing() {
     let mut client = listener(&bench, REQUEST);
     client.shutdown(Shutdown::Write).unwrap();
     until("the end of the request", || bench.number("events_half_closed") == 1);
-    bench.hub.publish("a".into());
+    bench.hub.publish("a");
     assert_eq!(read_until(&mut client, "\r\n"), "a\r\n");
-    bench.hub.publish("b".into());
+    bench.hub.publish("b");
     assert_eq!(read_until(&mut client, "\r\n"), "b\r\n");
 }
 
@@ -94,7 +94,7 @@ fn a_client_that_is_gone_is_noticed() {
     drop(client);
     until("the end of the client", || bench.number("events_half_closed") == 1);
     // One line, one reset.
-    bench.hub.publish("a".into());
+    bench.hub.publish("a");
     until("the end of its session", || bench.number("events_sessions") == 0);
 }
 
@@ -109,7 +109,7 @@ fn the_door_holds_a_hundred_and_the_gone_make_room() {
     until("the end of the request", || bench.number("events_half_closed") == 1);
     let mut late = listener(&bench, REQUEST);
     assert_eq!(rest(&mut crowd[7]), "");
-    bench.hub.publish("a".into());
+    bench.hub.publish("a");
     assert_eq!(read_until(&mut late, "\r\n"), "a\r\n");
     assert_eq!(read_until(&mut crowd[0], "\r\n"), "a\r\n");
 }
@@ -126,7 +126,7 @@ fn a_client_that_does_not_read_loses_its_own_oldest() {
     // In portions the quick one keeps up with; the slow one reads nothing of 40 MB.
     while expected < total {
         for n in expected..expected + 1000 {
-            own.publish(line(n).into());
+            own.publish(&line(n));
         }
         for n in expected..expected + 1000 {
             assert_eq!(quick.next().unwrap().unwrap(), line(n));

@@ -208,7 +208,7 @@ fn closing_finishes_what_is_under_way() {
     let mut listening = bench.events();
     listening.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     read_until(&mut listening, "\r\n\r\n");
-    bench.hub.publish("the last".into());
+    bench.hub.publish("the last");
     let Bench { doors, desk, .. } = bench;
     let command = doors.command_address().unwrap();
     let closing = std::thread::Builder::new().name("closing".to_owned());
