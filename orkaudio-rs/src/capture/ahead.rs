@@ -61,10 +61,15 @@ impl Ahead {
         Self { waiting: std::iter::repeat_with(empty).take(AHEAD).collect(), first: 0, count: 0 }
     }
 
+    /// Lets everything through at once, for a taker that only passes it on.
+    pub(super) const fn none() -> Self {
+        Self { waiting: Vec::new(), first: 0, count: 0 }
+    }
+
     /// A frame comes; the one before it by so many is handed over.
     #[inline]
     pub(super) fn push<T: Taker + ?Sized>(&mut self, frame: &Frame<'_>, taker: &mut T) {
-        if frame.bytes.len() > ROOM {
+        if frame.bytes.len() > ROOM || self.waiting.is_empty() {
             self.flush(taker);
             return taker.take(frame);
         }

@@ -2,38 +2,31 @@
 //!
 //! Law: no interface waits for another. One that disappears is reported, tried again every second
 //! and reported when it is back; the others go on. What the kernel dropped is counted and told.
-//!
-//! libpcap's ring (`TPACKET_V3`) fills blocks and hands over whole ones, after 10 ms at the
-//! latest; immediate mode would wake us for every packet at 25 times the cost. Its `next` can block
-//! for ever despite a timeout, so handles are non-blocking and poll(2) does the waiting.
 
 use super::CaptureError;
 use super::agents::{AgentCounts, Agents};
 use super::ahead::{Ahead, Taker};
-use super::filter::libpcap_words;
-use orkbase::packet::{Frame, LinkType};
-use orkbase::time::{NANOS_PER_SEC, Timestamp};
-use pcap::{Active, Capture, Device, Precision, Stat};
+use super::fanout::Groups;
+pub use super::handle::interfaces;
+use super::handle::{Handle, Lookup, existing, is_up};
+use pcap::Stat;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use rustix::net::netdevice::name_to_index;
 use std::fmt;
-use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Drop counters are read and lost interfaces tried this often.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Frames from one interface before the next has its turn: some milliseconds of a busy one.
-const TURN: usize = 4096;
+pub(super) const TURN: usize = 4096;
 /// Linux' pseudo interface for all at once: has no index, never goes away, is never promiscuous.
-const ANY: &str = "any";
+pub(super) const ANY: &str = "any";
 
 /// What to capture and how.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LiveConfig {
     /// Names as `ip link` shows them.
     pub interfaces: Vec<String>,
@@ -51,6 +44,8 @@ pub struct LiveConfig {
     pub filter: Option<String>,
     /// Where capture agents send HEP to.
     pub agents: Option<SocketAddr>,
+    /// The frames of each interface are shared out with others that were opened with the same groups.
+    pub groups: Option<Groups>,
 }
 
 impl Default for LiveConfig {
@@ -63,6 +58,7 @@ impl Default for LiveConfig {
             promiscuous: true,
             filter: None,
             agents: None,
+            groups: None,
         }
     }
 }
@@ -96,14 +92,14 @@ pub struct KernelCounts {
 }
 
 impl KernelCounts {
-    fn add(&mut self, more: Self) {
+    pub(super) fn add(&mut self, more: Self) {
         self.received += more.received;
         self.dropped += more.dropped;
         self.if_dropped += more.if_dropped;
     }
 
     /// libpcap's counters run from the opening of the handle and wrap at 32 bits.
-    fn between(earlier: Stat, later: Stat) -> Self {
+    pub(super) fn between(earlier: Stat, later: Stat) -> Self {
         Self {
             received: later.received.wrapping_sub(earlier.received).into(),
             dropped: later.dropped.wrapping_sub(earlier.dropped).into(),
@@ -162,7 +158,7 @@ impl Live {
         let agents = config.agents.map(listen).transpose()?;
         let waker = Waker::new()?;
         let next_check = Instant::now() + CHECK_EVERY;
-        let ahead = Ahead::new();
+        let ahead = if config.groups.is_some() { Ahead::none() } else { Ahead::new() };
         Ok(Self { config: config.clone(), wires, agents, waker, lookup, next_check, ahead })
     }
 
@@ -198,14 +194,8 @@ impl Live {
     /// Marks the wires that have something to say.
     fn wait(&mut self, longest: Duration, report: &mut PollReport) -> Result<(), CaptureError> {
         let until_check = self.next_check.saturating_duration_since(Instant::now());
-        let busy = self.wires.iter().filter_map(Wire::handle).any(|handle| handle.ready);
-        let busy = busy || self.agents.as_ref().is_some_and(Agents::is_busy);
-        let timeout = if busy { Duration::ZERO } else { longest.min(until_check) };
-        // Less than ten thousand seconds, so both fields fit.
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs().cast_signed(),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
+        let timeout =
+            timespec(if self.is_behind() { Duration::ZERO } else { longest.min(until_check) });
         let handles = self.wires.iter().filter_map(Wire::handle);
         let mut fds = vec![PollFd::new(&self.waker.alarm, PollFlags::IN)];
         fds.extend(handles.map(|handle| PollFd::new(&handle.capture, PollFlags::IN)));
@@ -229,6 +219,12 @@ impl Live {
             agents.note(events);
         }
         Ok(())
+    }
+
+    /// Whether the last turn left frames behind that had come already.
+    pub(super) fn is_behind(&self) -> bool {
+        self.wires.iter().filter_map(Wire::handle).any(|handle| handle.ready)
+            || self.agents.as_ref().is_some_and(Agents::is_busy)
     }
 
     /// Wakes [`poll`](Self::poll) from another thread.
@@ -355,125 +351,15 @@ impl Wire {
     }
 
     fn count(&mut self, report: &mut PollReport) {
-        let Some(open) = self.handle_mut() else { return };
-        // Without counters there is nothing to tell; the next read covers this second too.
-        let Ok(stat) = open.capture.stats() else { return };
-        let more = KernelCounts::between(open.counted, stat);
-        open.counted = stat;
+        let Some(more) = self.handle_mut().and_then(Handle::count) else { return };
         self.kernel.add(more);
         report.kernel.add(more);
     }
 }
 
-/// An open libpcap handle.
-struct Handle {
-    capture: Capture<Active>,
-    link: LinkType,
-    index: Option<u32>,
-    counted: Stat,
-    /// Has frames, or may have: its last turn was full.
-    ready: bool,
-    /// poll(2) reported an error on it.
-    failing: bool,
-}
-
-impl Handle {
-    fn open(name: &str, config: &LiveConfig, lookup: &Lookup) -> Result<Self, CaptureError> {
-        let index = lookup.index(name);
-        if index.is_none() && name != ANY {
-            let (name, existing) = (name.to_owned(), existing());
-            return Err(CaptureError::MissingInterface { name, existing });
-        }
-        let size = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-        let opened = Capture::from_device(name).and_then(|inactive| {
-            inactive
-                .promisc(config.promiscuous && name != ANY)
-                .snaplen(size(config.snaplen))
-                .buffer_size(size(config.buffer_bytes))
-                .timeout(size(config.block_timeout_ms))
-                .precision(Precision::Nano)
-                .open()
-        });
-        let mut capture = opened.map_err(|error| cannot_capture(name, &error))?;
-        if let Some(text) = &config.filter {
-            capture.filter(text, true).map_err(|error| CaptureError::Filter {
-                text: text.clone(),
-                on: format!(" for {name}"),
-                reason: libpcap_words(&error),
-            })?;
-        }
-        let capture = capture.setnonblock().map_err(|error| cannot_capture(name, &error))?;
-        let link =
-            LinkType::from_number(u16::try_from(capture.get_datalink().0).unwrap_or(u16::MAX));
-        let counted = Stat { received: 0, dropped: 0, if_dropped: 0 };
-        Ok(Self { capture, link, index, counted, ready: false, failing: false })
-    }
-
-    fn dispatch<T: Taker + ?Sized>(
-        &mut self,
-        ahead: &mut Ahead,
-        taker: &mut T,
-    ) -> Result<u64, String> {
-        let link = self.link;
-        let frames = self
-            .capture
-            .dispatch(Some(TURN), |packet| {
-                let secs = u64::try_from(packet.header.ts.tv_sec).unwrap_or(0);
-                let nanos = u64::try_from(packet.header.ts.tv_usec).unwrap_or(0);
-                let at = Timestamp(secs * NANOS_PER_SEC + nanos);
-                let wire_len = packet.header.len;
-                ahead.push(&Frame { at, link, wire_len, bytes: packet.data }, taker);
-            })
-            .map_err(|error| libpcap_words(&error))?;
-        self.ready = frames >= TURN;
-        Ok(frames as u64)
-    }
-}
-
-fn cannot_capture(name: &str, error: &pcap::Error) -> CaptureError {
-    let name = name.to_owned();
-    let reason = libpcap_words(error);
-    // The crate passes libpcap's words on, but not its error codes.
-    if ["ermi", "CAP_NET_RAW"].iter().any(|words| reason.contains(words)) {
-        return CaptureError::NoCapturePermission { name };
-    }
-    if reason.contains("not up") {
-        return CaptureError::InterfaceDown { name };
-    }
-    CaptureError::Interface { name, reason }
-}
-
-/// Names of the interfaces there are, for messages; empty where the system does not tell.
-#[must_use]
-pub fn interfaces() -> Vec<String> {
-    let table = fs::read_to_string("/proc/net/dev").unwrap_or_default();
-    let names = table.lines().filter_map(|line| line.split_once(':'));
-    names.map(|(name, _)| name.trim().to_owned()).collect()
-}
-
-fn existing() -> String {
-    let names = interfaces();
-    if names.is_empty() { "none that this system names".to_owned() } else { names.join(", ") }
-}
-
-fn is_up(name: &str) -> bool {
-    name == ANY
-        || Device::list().is_ok_and(|devices| {
-            devices.iter().any(|device| device.name == name && device.flags.is_up())
-        })
-}
-
-/// Asks the kernel for interface indexes; any socket will do for that.
-struct Lookup(UnixDatagram);
-
-impl Lookup {
-    fn new() -> Result<Self, CaptureError> {
-        Ok(Self(UnixDatagram::unbound().map_err(|source| CaptureError::Wait { source })?))
-    }
-
-    fn index(&self, name: &str) -> Option<u32> {
-        name_to_index(&self.0, name).ok()
-    }
+/// Less than ten thousand seconds, so that both fields fit.
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() }
 }
 
 /// Ends a [`Live::poll`] from another thread; wakes may be lumped together, none is lost.
@@ -483,7 +369,7 @@ pub struct Waker {
 }
 
 impl Waker {
-    fn new() -> Result<Self, CaptureError> {
+    pub(super) fn new() -> Result<Self, CaptureError> {
         let alarm = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .map_err(|error| CaptureError::Wait { source: error.into() })?;
         Ok(Self { alarm: Arc::new(alarm) })
@@ -493,6 +379,19 @@ impl Waker {
     pub fn wake(&self) {
         if let Err(error) = rustix::io::write(&self.alarm, &1_u64.to_ne_bytes()) {
             debug_assert_eq!(error, Errno::AGAIN, "the counter is full: the poll is awake already");
+        }
+    }
+
+    /// Waits until woken, or for so long: whether somebody did.
+    pub(super) fn wait(&self, longest: Duration) -> Result<bool, CaptureError> {
+        let timeout = timespec(longest);
+        match poll(&mut [PollFd::new(&self.alarm, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => Ok(false),
+            Ok(_) => {
+                self.reset();
+                Ok(true)
+            }
+            Err(error) => Err(CaptureError::Wait { source: error.into() }),
         }
     }
 

@@ -10,9 +10,15 @@ pub mod agents;
 pub mod ahead;
 #[cfg(feature = "live")]
 pub mod clock;
+#[cfg(feature = "live")]
+pub mod crew;
+#[cfg(feature = "live")]
+pub mod fanout;
 pub mod file;
 #[cfg(feature = "live")]
 pub mod filter;
+#[cfg(feature = "live")]
+mod handle;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod pace;
@@ -21,6 +27,8 @@ mod pcapng;
 pub mod progress;
 pub mod set;
 mod window;
+#[cfg(feature = "live")]
+pub mod wires;
 pub mod writer;
 
 use std::io;
@@ -192,6 +200,12 @@ pub enum CaptureError {
         address: std::net::SocketAddr,
         /// The operating system's reason.
         source: io::Error,
+    },
+    /// A capture thread is gone.
+    #[error("capture thread {number} ended: its words are in the log")]
+    Thread {
+        /// Which one, from 0.
+        number: usize,
     },
     /// The wait for frames itself failed.
     #[error("cannot wait for frames")]

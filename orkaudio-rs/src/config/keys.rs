@@ -87,6 +87,7 @@ pub(super) const KEYS: &[(&str, Setter)] = keys! {
     "capture.filter" => capture.filter = filter;
     "capture.snaplen" => capture.snaplen = |value| whole(value, 96..=262_144);
     "capture.buffer_mib" => capture.buffer_mib = |value| whole(value, 1..=2_047);
+    "capture.threads" => capture.threads = |value| whole(value, 1..=32);
     "capture.promiscuous" => capture.promiscuous = truth;
     "capture.vxlan_ports" => capture.ports.vxlan = ports;
     "capture.geneve_ports" => capture.ports.geneve = ports;

@@ -55,6 +55,8 @@ pub struct Capture {
     pub snaplen: u32,
     /// Kernel buffer of each interface in MiB, 1 to 2047.
     pub buffer_mib: u32,
+    /// Threads that capture, 1 to 32: 1 is the one that records.
+    pub threads: u8,
     /// Put interfaces into promiscuous mode.
     pub promiscuous: bool,
     /// UDP ports of tunnels and of capture agents.
@@ -180,6 +182,7 @@ impl Default for Config {
                 filter: String::new(),
                 snaplen: 65_535,
                 buffer_mib: 64,
+                threads: 1,
                 promiscuous: true,
                 ports: TunnelPorts::default(),
                 hep_listen: None,

@@ -78,6 +78,7 @@ fn every_key_sets_its_own_field() {
         filter = "udp"
         snaplen = 96
         buffer_mib = 2047
+        threads = 8
         promiscuous = false
         vxlan_ports = [1]
         geneve_ports = [2]
@@ -206,6 +207,7 @@ fn every_key_sets_its_own_field() {
             filter: "udp".to_owned(),
             snaplen: 96,
             buffer_mib: 2047,
+            threads: 8,
             promiscuous: false,
             ports: TunnelPorts {
                 vxlan: vec![1],
@@ -510,6 +512,7 @@ fn bounds() {
     for (key, least, most) in [
         ("capture.snaplen", 96, 262_144),
         ("capture.buffer_mib", 1, 2_047),
+        ("capture.threads", 1, 32),
         ("calls.rtp_timeout_s", 1, 86_400),
         ("calls.hold_timeout_s", 1, 86_400),
         ("calls.setup_timeout_s", 1, 86_400),

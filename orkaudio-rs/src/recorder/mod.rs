@@ -517,7 +517,7 @@ pub fn run(
     on_waker: impl FnOnce(crate::capture::live::Waker),
 ) -> Result<(), RunError> {
     use crate::{
-        capture::live::{Live, LiveConfig},
+        capture::{live::LiveConfig, wires::Wires},
         keylog::Follower,
     };
     let settings = LiveConfig {
@@ -530,13 +530,16 @@ pub fn run(
         ..LiveConfig::default()
     };
     // Interfaces first: a wrong name must not leave a lock, a database, or an open door behind.
-    let mut live = Live::open(&settings)?;
+    let threads = usize::from(config.capture.threads);
+    let mut live = Wires::open(&settings, threads)?;
     confine::become_user(&config.security.user)?;
     folders(config)?;
     let confined = confine::all(config)?;
     tracing::info!(user = rustix::process::geteuid().as_raw(), confined);
     let mut services = prepare(config)?;
     let mut engine = services.engine(config)?;
+    let begun = live.start();
+    begun.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
     let key_log = config.capture.key_log.clone().map(Follower::start).transpose();
     let key_log = key_log.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
     let waker = live.waker();
@@ -594,11 +597,13 @@ pub fn run(
         if Instant::now() >= next_housekeeping {
             next_housekeeping = Instant::now() + HOUSEKEEPING;
             let (agents, connected) = live.agents().unwrap_or_default();
+            let seen = live.kernel_counts();
+            let open = seen.iter().filter(|(_, open, _)| *open).count();
             let extra = [
                 ("capture.kernel_received", kernel.received),
                 ("capture.kernel_dropped", kernel.dropped),
                 ("capture.interface_dropped", kernel.if_dropped),
-                ("capture.interfaces_open", u64::try_from(live.interfaces_open()).unwrap_or(0)),
+                ("capture.interfaces_open", u64::try_from(open).unwrap_or(0)),
                 ("agents.udp_packets", agents.udp_packets),
                 ("agents.tcp_packets", agents.tcp_packets),
                 ("agents.connections", agents.connections),
@@ -607,8 +612,8 @@ pub fn run(
                 ("agents.skipped_bytes", agents.skipped_bytes),
                 ("agents.kernel_dropped", agents.dropped),
             ];
-            let states = live.kernel_counts().map(|(name, open, counts)| InterfaceState {
-                name: name.to_owned(),
+            let states = seen.into_iter().map(|(name, open, counts)| InterfaceState {
+                name,
                 open,
                 received: counts.received,
                 dropped: counts.dropped,

@@ -1,5 +1,5 @@
 //! Records generated calls live from a veth pair, more of them each time until frames are lost, and prints what
-//! it cost, as a Markdown table; then the same calls while people listen.
+//! it cost, as a Markdown table; then some while people listen, and some captured by several threads.
 //!
 //! To be started in a network namespace of its own, as `scripts/bench live` does (`unshare --net`): it makes the
 //! pair there, and both end with it.
@@ -25,6 +25,12 @@ struct Arguments {
     /// Calls while people listen.
     #[arg(long, default_value_t = 200)]
     heard: u32,
+    /// Threads that capture, of the rows after that.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4")]
+    threads: Vec<u32>,
+    /// Calls that they share.
+    #[arg(long, default_value_t = 2_000)]
+    shared: u32,
     /// Captures and recordings go into a folder of this one's, which is removed.
     #[arg(long)]
     dir: PathBuf,
@@ -62,7 +68,8 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut good = true;
     for &calls in &arguments.calls {
         eprintln!("{calls} calls");
-        let row = field.row(Asked { calls, seconds: arguments.seconds, listeners: 0 })?;
+        let row =
+            field.row(Asked { calls, seconds: arguments.seconds, listeners: 0, threads: 1 })?;
         println!("{row}");
         if row.dropped > 0 {
             break;
@@ -73,7 +80,15 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     for &listeners in &arguments.listeners {
         let seconds = arguments.seconds;
         eprintln!("{} calls, {listeners} listeners", arguments.heard);
-        let row = field.row(Asked { calls: arguments.heard, seconds, listeners })?;
+        let row = field.row(Asked { calls: arguments.heard, seconds, listeners, threads: 1 })?;
+        println!("{row}");
+        good &= row.wrong == 0 && row.dropped == 0;
+    }
+    println!("\n{}", Row::HEAD);
+    for &threads in &arguments.threads {
+        let (calls, seconds) = (arguments.shared, arguments.seconds);
+        eprintln!("{calls} calls, {threads} capture threads");
+        let row = field.row(Asked { calls, seconds, listeners: 0, threads })?;
         println!("{row}");
         good &= row.wrong == 0 && row.dropped == 0;
     }

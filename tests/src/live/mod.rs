@@ -30,6 +30,8 @@ pub struct Asked {
     pub seconds: u32,
     /// People who listen.
     pub listeners: u32,
+    /// Threads that capture.
+    pub threads: u32,
 }
 
 /// What a row found.
@@ -40,6 +42,8 @@ pub struct Row {
     /// Frames that the kernel dropped.
     pub dropped: u64,
     cpu_us: f64,
+    /// The same by threads, where it is worth a word.
+    by_thread: Vec<(String, f64)>,
     rss_mb: u64,
     tapes: u64,
     overrun_ms: u64,
@@ -50,18 +54,21 @@ pub struct Row {
 
 impl Row {
     /// The head of the table.
-    pub const HEAD: &str = "| calls | listeners | sent packets/s | behind ms | frames | dropped | recorder CPU us/frame | sender CPU us/frame | RSS MB | tapes | overrun ms | heard kB/s | frames wrong |\n\
-        |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
+    pub const HEAD: &str = "| calls | listeners | threads | sent packets/s | behind ms | frames | dropped | recorder CPU us/frame | of it | sender CPU us/frame | RSS MB | tapes | overrun ms | heard kB/s | frames wrong |\n\
+        |---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|";
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { asked, sent, dropped, cpu_us, rss_mb, tapes, overrun_ms, wrong, heard_bytes } =
-            self;
-        let Asked { calls, listeners, seconds } = asked;
+        let Self { asked, sent, dropped, cpu_us, by_thread, .. } = self;
+        let Self { rss_mb, tapes, overrun_ms, wrong, heard_bytes, .. } = self;
+        let threads: Vec<_> =
+            by_thread.iter().map(|(name, us)| format!("{name} {us:.2}")).collect();
+        let threads = threads.join(", ");
+        let Asked { calls, listeners, seconds, threads: crew } = asked;
         write!(
             f,
-            "| {calls} | {listeners} | {} | {} | {} | {dropped} | {cpu_us:.2} | {:.2} | {rss_mb} | {tapes} | {overrun_ms} | {} | {wrong} |",
+            "| {calls} | {listeners} | {crew} | {} | {} | {} | {dropped} | {cpu_us:.2} | {threads} | {:.2} | {rss_mb} | {tapes} | {overrun_ms} | {} | {wrong} |",
             sent.rate(),
             sent.behind.as_millis(),
             sent.frames,
@@ -141,26 +148,22 @@ impl Field {
     /// # Errors
     /// When something cannot be started, or does not answer.
     pub fn row(&self, asked: Asked) -> Result<Row, String> {
-        let Asked { calls, seconds, listeners } = asked;
+        let Asked { calls, seconds, listeners, threads } = asked;
         let (path, mut truth) = self.capture(calls, seconds)?;
         drop(fs::remove_dir_all(&self.tapes));
         fs::create_dir_all(&self.tapes).map_err(|e| e.to_string())?;
         let log = self.scratch.join("orkaudio.log");
         let mut sender = Sender::new(ENDS[0], &path)?;
         drop(fs::remove_file(&path));
-        let recorder = Recorder::start(
-            &self.orkaudio,
-            ENDS[1],
-            &self.tapes,
-            &self.scratch,
-            &log,
-            &self.settings,
-        )?;
+        let mut settings = vec![format!("capture.threads={threads}")];
+        settings.extend_from_slice(&self.settings);
+        let recorder =
+            Recorder::start(&self.orkaudio, ENDS[1], &self.tapes, &self.scratch, &log, &settings)?;
         let before = recorder.cpu()?;
         let numbers: Vec<String> = truth.calls.iter().map(|call| call.caller.clone()).collect();
         let ears = recorder.listen(&numbers, listeners);
         let sent = sender.send(true)?;
-        let cpu = recorder.cpu()?.saturating_sub(before);
+        let after = recorder.cpu()?;
         let counters = recorder.settle(u64::from(calls))?;
         let heard_bytes = ears.bytes();
         let rss_mb = recorder.peak_mb()?;
@@ -173,12 +176,20 @@ impl Field {
         let count = |name: &str| counters.get(name).copied().unwrap_or(0);
         let wrong = self.wrong(&told)?;
         #[expect(clippy::cast_precision_loss, reason = "figures of a table")]
-        let cpu_us = cpu.as_secs_f64() * 1e6 / sent.frames.max(1) as f64;
+        let frames = sent.frames.max(1) as f64;
+        let used = after.into_iter().map(|(name, cpu)| {
+            let cpu = cpu.saturating_sub(before.get(&name).copied().unwrap_or_default());
+            (name, cpu.as_secs_f64() * 1e6 / frames)
+        });
+        let mut by_thread: Vec<(String, f64)> = used.collect();
+        let cpu_us = by_thread.iter().map(|(_, us)| us).sum();
+        by_thread.retain(|(_, us)| *us >= 0.01);
         Ok(Row {
             asked,
             sent,
             dropped: count("capture.kernel_dropped"),
             cpu_us,
+            by_thread,
             rss_mb,
             tapes: count("tape.finished"),
             overrun_ms: count("tape.overrun_ms"),

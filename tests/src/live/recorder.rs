@@ -80,15 +80,18 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// CPU of all its threads so far, those that are over included.
-    pub(super) fn cpu(&self) -> Result<Duration, String> {
+    /// CPU of its threads so far, by what they are called without their numbers.
+    pub(super) fn cpu(&self) -> Result<BTreeMap<String, Duration>, String> {
         let path = format!("/proc/{}/task", self.0.id());
-        let mut nanos = 0;
+        let mut used: BTreeMap<String, Duration> = BTreeMap::new();
         for task in fs::read_dir(path).map_err(|e| e.to_string())?.flatten() {
-            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            nanos += text.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let nanos = read("schedstat").split(' ').next().and_then(|n| n.parse::<u64>().ok());
+            let name = read("comm");
+            let name = name.trim().trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+            *used.entry(name.to_owned()).or_default() += Duration::from_nanos(nanos.unwrap_or(0));
         }
-        Ok(Duration::from_nanos(nanos))
+        Ok(used)
     }
 
     /// Most memory it had, in megabytes.
