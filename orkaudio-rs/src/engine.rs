@@ -1,7 +1,8 @@
 //! The engine: the only owner of the core; hands its outputs to tape workers and listeners.
 //!
 //! Law: a live engine never waits for a disk. Replay waits, so that nothing is lost there; apart from
-//! that both are the same code, and the same capture gives the same tapes.
+//! that both are the same code, and the same capture gives the same tapes. A fault of the core ends the call that
+//! it was looking at; a second one while that call is given up ends the process, and the next start recovers.
 
 use crate::live::Feeds;
 use crate::process::{Plan, Pool, Progress, Shop, Work};
@@ -29,6 +30,7 @@ use orkbase::{
 use std::{
     collections::HashMap,
     io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -213,10 +215,29 @@ impl Engine {
         })
     }
 
+    /// Has the core do something.
+    #[inline]
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Tap) -> T) -> Option<T> {
+        let tap = &mut self.tap;
+        // What the core was doing to one call is undone by giving that call up.
+        let done = catch_unwind(AssertUnwindSafe(|| work(tap)));
+        if done.is_err() {
+            self.stumble();
+        }
+        done.ok()
+    }
+
+    #[cold]
+    fn stumble(&mut self) {
+        let given_up = self.tap.give_up();
+        tracing::error!(given_up, "a fault of the program: the call it was looking at is given up");
+        self.drain();
+    }
+
     /// Takes in a frame.
     #[inline]
     pub fn handle_frame(&mut self, frame: &Frame<'_>) {
-        self.tap.handle_frame(frame);
+        self.guarded(|tap| tap.handle_frame(frame));
         self.last = frame.at;
         if let Some(output) = self.tap.poll_output() {
             self.route_all(output);
@@ -231,13 +252,13 @@ impl Engine {
 
     /// Takes in whole lines of a TLS key log.
     pub fn handle_keys(&mut self, text: &str) {
-        self.tap.handle_keys(text);
+        self.guarded(|tap| tap.handle_keys(text));
         self.drain();
     }
 
     /// The host's clock was set; see [`Tap::handle_clock_set`].
     pub fn handle_clock_set(&mut self, now: Timestamp, by: i64) {
-        self.tap.handle_clock_set(now, by);
+        self.guarded(|tap| tap.handle_clock_set(now, by));
         self.last = now;
         self.drain();
     }
@@ -245,7 +266,7 @@ impl Engine {
     /// Applies an operator's request.
     #[must_use]
     pub fn handle_command(&mut self, now: Timestamp, command: &Command) -> Reply {
-        let reply = self.tap.handle_command(now, command);
+        let reply = self.guarded(|tap| tap.handle_command(now, command)).unwrap_or_default();
         self.drain();
         reply
     }
@@ -255,7 +276,7 @@ impl Engine {
         for (tape, prompt) in self.feeds.take_wishes() {
             self.tap.set_prompt(tape, prompt);
         }
-        self.tap.handle_timeout(now);
+        self.guarded(|tap| tap.handle_timeout(now));
         self.drain();
         self.flush();
     }
@@ -428,7 +449,12 @@ impl Engine {
         now: Timestamp,
         why: EndReason,
     ) -> (TapCounters, Arc<TapeCounters>, u64) {
-        self.tap.finish(now, why);
+        // Those that a fault kept from ending end with the next try.
+        for _ in 0..=self.live().0 {
+            if self.guarded(|tap| tap.finish(now, why)).is_some() {
+                break;
+            }
+        }
         self.drain();
         self.wait = true;
         self.flush();

@@ -293,6 +293,8 @@ pub fn packets(tap: &TapCounters) -> Map<String, Value> {
         ("call.evicted", c.calls_evicted),
         ("call.refused", c.calls_refused),
         ("call.ignored", c.calls_ignored),
+        ("call.broken", c.calls_broken),
+        ("capture.faults", c.faults),
         ("call.adopted", c.calls_adopted),
         ("call.linked", c.calls_linked),
         ("capture.clock_set_back", c.clock_set_back),

@@ -282,6 +282,12 @@ impl Tap {
         self.core.board.handle_clock_set(now, by);
     }
 
+    /// After a panic in any `handle_*`: gives up the call that was being looked at, so that the others go on. Tells
+    /// whether there was one.
+    pub fn give_up(&mut self) -> bool {
+        self.core.board.give_up()
+    }
+
     /// Ends every recording.
     pub fn finish(&mut self, now: Timestamp, why: EndReason) {
         self.core.now = now;

@@ -33,6 +33,7 @@ impl Switchboard {
     pub fn handle_command(&mut self, now: Timestamp, command: &Command) -> Reply {
         self.pass_time(now);
         let Some(slot) = self.find(command.target()) else { return Reply::default() };
+        self.touched = Some(slot);
         self.look_at(slot);
         let mut reply = Reply { matched: 1, ..self.reply(slot) };
         match command {

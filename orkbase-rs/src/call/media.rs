@@ -69,6 +69,7 @@ impl Switchboard {
         owner: FlowOwner,
         payload: &[u8],
     ) {
+        self.touched = Some(owner.call);
         match RtpPacket::decode(payload) {
             Ok(rtp) if rtp.ssrc == owner.ssrc => self.heard(at, flow, owner, &rtp),
             Ok(rtp) => self.other_ssrc(at, flow, &rtp),
@@ -128,6 +129,7 @@ impl Switchboard {
         role: Role,
         rtp: &RtpPacket<'_>,
     ) {
+        self.touched = Some(slot);
         if self.flows.len() >= self.settings.max_flows && self.flows.owner(flow).is_none() {
             self.counters.rtp_refused += 1;
             return;

@@ -179,6 +179,8 @@ pub enum EndReason {
     Segment,
     /// It went on for longer than is recorded.
     TooLong,
+    /// A fault of the program while it looked at the call.
+    Broken,
 }
 
 impl EndReason {
@@ -193,6 +195,7 @@ impl EndReason {
             Self::Evicted => "evicted",
             Self::Segment => "segment",
             Self::TooLong => "toolong",
+            Self::Broken => "broken",
         }
     }
 }

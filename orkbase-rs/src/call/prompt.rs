@@ -42,6 +42,7 @@ impl Switchboard {
             let tick = ticks_from_nanos(now.nanos_since(call.epoch.unwrap_or(now)));
             let due = tick - recording.block_since >= PROMPT_MS * TICKS_PER_MILLI;
             if due && !recording.bytes.is_empty() && !recording.may_begin_earlier(now) {
+                self.touched = Some(slot);
                 self.hand_over(slot);
             }
         }

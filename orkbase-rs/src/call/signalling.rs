@@ -26,6 +26,7 @@ impl Switchboard {
     pub fn handle_signal(&mut self, at: Timestamp, signal: &Signal) {
         self.pass_time(at);
         let Some(slot) = self.call_for(at, signal) else { return };
+        self.touched = Some(slot);
         self.look_at(slot);
         let Some(call) = self.calls.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         call.tell(at, || describe(signal));

@@ -116,6 +116,7 @@ impl Call {
             _ if heard > 0 => format!("none of its {heard} packets was audio to be kept"),
             (Progress::Failing { code, .. }, _) => format!("not answered ({code})"),
             (Progress::Offered, _) => match why {
+                EndReason::Broken => "given up: a fault of the recorder".to_owned(),
                 EndReason::Evicted => "given up, too many calls (calls.max_calls)".to_owned(),
                 EndReason::HungUp
                 | EndReason::Silent

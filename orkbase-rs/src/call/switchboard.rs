@@ -110,6 +110,10 @@ pub struct Counters {
     pub letters_omitted: u64,
     /// UDP datagrams that are neither signalling nor media.
     pub other_datagrams: u64,
+    /// Faults of the program while it took something in.
+    pub faults: u64,
+    /// Calls given up because of one.
+    pub calls_broken: u64,
 }
 
 /// All calls on the wire.
@@ -147,6 +151,8 @@ pub struct Switchboard {
     pub(super) recent_bytes: usize,
     /// Room for a decrypted payload.
     pub(super) plain: Vec<u8>,
+    /// The call that is being looked at.
+    pub(super) touched: Option<CallSlot>,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -187,6 +193,7 @@ impl Switchboard {
             early_bytes: 0,
             recent_bytes: 0,
             plain: Vec::new(),
+            touched: None,
         }
     }
 
@@ -265,6 +272,23 @@ impl Switchboard {
         if self.now >= self.next_sweep {
             self.sweep();
         }
+        self.touched = None;
+    }
+
+    /// After a fault of the program while something was taken in: the call that was being looked at is given up,
+    /// and its tape ends here, damaged. False when it was none.
+    pub fn give_up(&mut self) -> bool {
+        self.counters.faults += 1;
+        let Some(slot) = self.touched.take().filter(|slot| self.call(*slot).is_some()) else {
+            return false;
+        };
+        self.counters.calls_broken += 1;
+        if let Some(recording) = self.call_mut(slot).and_then(|call| call.recording.as_mut()) {
+            let why = "a fault of the recorder ended it";
+            recording.tags.insert("damaged".to_owned(), why.to_owned());
+        }
+        self.end_call(slot, EndReason::Broken);
+        true
     }
 
     /// A filter leaves a call out from now on.
@@ -289,6 +313,7 @@ impl Switchboard {
         self.pass_time(now);
         for index in 0..self.calls.len() {
             if let Ok(slot) = CallSlot::try_from(index) {
+                self.touched = Some(slot);
                 let hung_up = self
                     .call(slot)
                     .is_some_and(|call| matches!(call.dialog.progress, Progress::Ended { .. }));

@@ -42,6 +42,7 @@ impl Switchboard {
                 continue;
             }
             let Ok(slot) = CallSlot::try_from(index) else { return };
+            self.touched = Some(slot);
             let Some(call) = self.call(slot) else {
                 self.put_off(index, Timestamp(u64::MAX));
                 continue;
