@@ -2,6 +2,7 @@
 
 use crate::{
     config::Config,
+    pins::Pins,
     tape::{ledger::Ledger, worker::relative},
 };
 use orkvault::{ledger::Event, names};
@@ -18,22 +19,28 @@ pub struct Bin {
     /// The folder of copies, and their extension.
     copies: Option<(PathBuf, &'static str)>,
     ledger: Option<Arc<Ledger>>,
+    pins: Arc<Pins>,
 }
 
 impl Bin {
     /// For the folders of this configuration.
     #[must_use]
-    pub fn new(config: &Config, ledger: Option<Arc<Ledger>>) -> Self {
+    pub fn new(config: &Config, ledger: Option<Arc<Ledger>>, pins: Arc<Pins>) -> Self {
         let copies = config.output.copy_folder.clone();
         let copies = (!copies.as_os_str().is_empty())
             .then(|| (copies, config.output.copy_format.extension()));
-        Self { folder: config.tapes.folder.clone(), copies, ledger }
+        Self { folder: config.tapes.folder.clone(), copies, ledger, pins }
     }
 
     /// Deletes a recording by the name it was reported with, its second copy and what lies beside either.
-    /// A name that is not of our making is refused. Says whether the recording was there and is gone.
+    /// A name that is not of our making is refused, and so is what is pinned. Says whether the recording was there
+    /// and is gone.
     pub fn take(&self, recid: &str, filename: &str, tracker: &str) -> bool {
         let name = Path::new(filename);
+        if self.pins.has(recid) {
+            tracing::error!(recid, filename, tracker, "refused to delete: it is pinned");
+            return false;
+        }
         if !name.components().all(|part| matches!(part, Component::Normal(_))) {
             tracing::error!(recid, filename, tracker, "refused to delete: not a name we gave");
             return false;
@@ -100,10 +107,14 @@ mod tests {
         for name in gone.iter().chain(&copies).chain(&left) {
             fs::write(home.path().join(name), "x").unwrap();
         }
-        let bin = Bin::new(&config, None);
+        let pins = Arc::new(Pins::default());
+        let bin = Bin::new(&config, None, Arc::clone(&pins));
         for name in ["../secret.wav", "/etc/passwd", "2026/a.local.wav"] {
             bin.take("a", name, "tracker");
         }
+        // A hold of one tracker against the verdict of another.
+        assert_eq!(pins.set("ab", true), Ok(true));
+        assert!(!bin.take("ab", "2026/ab.wav", "tracker"));
         let there = |name: &&&str| home.path().join(name).exists();
         assert_eq!(gone.iter().chain(&copies).filter(there).count(), 0);
         assert_eq!(left.iter().filter(there).count(), left.len());

@@ -19,6 +19,7 @@ pub mod keylog;
 pub mod live;
 pub mod logging;
 pub mod office;
+pub mod pins;
 pub mod process;
 pub mod recorder;
 pub mod replay;

@@ -4,8 +4,10 @@ use crate::{
     http::{Answer, Errand},
     import::Importer,
     logging,
+    pins::Pins,
     track::ReporterHandle,
 };
+use std::sync::Arc;
 
 /// Carries them out; may take its time, so not on a thread that others wait for.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub struct Office {
     pub track: ReporterHandle,
     /// Makes recordings of files.
     pub importer: Importer,
+    /// What is never deleted.
+    pub pins: Arc<Pins>,
 }
 
 impl Office {
@@ -39,6 +43,14 @@ impl Office {
                     Answer::done("")
                 }
                 Err(error) => Answer::failed(error.to_string()),
+            },
+            Errand::Pin { recid, pin } => match self.pins.set(&recid, pin) {
+                Ok(news) => {
+                    tracing::info!(recid, pin, news, "a recording that must not be deleted");
+                    let what = if pin { "Pinned" } else { "Unpinned" };
+                    Answer::done(format!("{what} orkuid:{recid}"))
+                }
+                Err(why) => Answer::failed(why),
             },
             Errand::ReloadLogging => match logging::reload() {
                 Ok(level) => {

@@ -77,6 +77,7 @@ pub fn engine(
     EngineSettings {
         decoders: Arc::new(Libraries { gpl: gpl(config) }),
         tapes: TapeSettings {
+            pins: None,
             root: folder,
             extension: calls.host.extension.clone(),
             channels: if config.tapes.stereo && !config.output.only_mixes() { 2 } else { 1 },

@@ -274,8 +274,13 @@ impl<D: Desk> Clerk<'_, D> {
                 })?
             }
         };
-        let fields = SimpleResponse::done(selectors.comment(verb, side, &reply)).fields();
-        let mut done = Done::new(form, &fields, true);
+        let mut comment = selectors.comment(verb, side, &reply);
+        if let Some(why) = reply.refused {
+            comment = format!("{comment} refused: {why}");
+        }
+        let success = reply.refused.is_none();
+        let fields = SimpleResponse { success, comment: Some(comment) }.fields();
+        let mut done = Done::new(form, &fields, success);
         done.matched = Some(reply.matched);
         done.response.headers_mut().insert("x-matched", HeaderValue::from(reply.matched));
         Ok(done)
@@ -347,6 +352,7 @@ fn right(class: &str) -> Option<Right> {
     match Verb::read(class) {
         Some(Verb::Flag(Retention::Discard)) => Some(Right::Discard),
         Some(_) => Some(Right::Control),
+        None if class == "unpin" => Some(Right::Discard),
         None if class == "listloggingconfig" => Some(Right::Read),
         None if errand::CLASSES.contains(&class) || class == "capture" => Some(Right::Control),
         None => None,

@@ -22,6 +22,13 @@ pub enum Errand {
         /// By host; empty means the only one.
         tracker: String,
     },
+    /// `pin`, `unpin`: whether a recording may ever be deleted here.
+    Pin {
+        /// Which, by its orkuid; finished or not.
+        recid: String,
+        /// From now on it must not.
+        pin: bool,
+    },
     /// `reloadloggingconfig`.
     ReloadLogging,
     /// `listloggingconfig`.
@@ -81,8 +88,15 @@ impl Answer {
 }
 
 /// Names of commands that are read here.
-pub(super) const CLASSES: [&str; 5] =
-    ["reporttape", "importtape", "reportingskiptape", "reloadloggingconfig", "listloggingconfig"];
+pub(super) const CLASSES: [&str; 7] = [
+    "reporttape",
+    "importtape",
+    "reportingskiptape",
+    "pin",
+    "unpin",
+    "reloadloggingconfig",
+    "listloggingconfig",
+];
 
 impl Errand {
     /// Reads it; `None` for another command, an error for one whose parameters cannot be read.
@@ -93,6 +107,10 @@ impl Errand {
             "reportingskiptape" => Some(
                 number(pairs, "num", 1)
                     .map(|num| Self::Skip { num, tracker: text(pairs, "tracker") }),
+            ),
+            "pin" | "unpin" => Some(
+                required(pairs, "orkuid")
+                    .map(|recid| Self::Pin { recid: recid.to_owned(), pin: class == "pin" }),
             ),
             "reloadloggingconfig" => Some(Ok(Self::ReloadLogging)),
             "listloggingconfig" => Some(Ok(Self::ListLogging)),

@@ -22,6 +22,7 @@ use crate::{
     import::Importer,
     live::{Feeds, LiveDoor},
     office::Office,
+    pins::Pins,
     process::{self, Plan},
     report, setup,
     tape::{
@@ -38,7 +39,7 @@ use jiff::tz::TimeZone;
 use orkbase::packet::Frame;
 use orkbase::{
     call::{
-        command::{Command, Reply},
+        command::{Command, Reply, Retention},
         naming::Naming,
         output::EndReason,
     },
@@ -143,6 +144,7 @@ pub struct Services {
     bin: JoinHandle<()>,
     ledger: Option<Arc<Ledger>>,
     keys: Option<Arc<KeyRing>>,
+    pins: Arc<Pins>,
     announcer: Announcer,
     /// Tapes of an earlier process that are to be processed.
     left: Vec<PathBuf>,
@@ -237,7 +239,10 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
         .map(Arc::new)
         .map_err(|error| RunError::Io { what: "cannot open doors.audit_file", error })?;
-    let bin = Bin::new(config, ledger.clone());
+    let pins = Pins::open(&config.tracker.state_folder).map(Arc::new).map_err(|error| {
+        RunError::Io { what: "cannot read the list of pinned recordings", error }
+    })?;
+    let bin = Bin::new(config, ledger.clone(), Arc::clone(&pins));
     let binned = Arc::clone(&audit);
     // Deleting waits for the disk, so the engine does not do it. It ends with the last link to a tracker.
     let bin = thread::Builder::new().name("bin".to_owned()).spawn(move || {
@@ -280,7 +285,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         wake: Mutex::new(None),
         started: SystemTime::now(),
         volume: Arc::clone(&volume),
-        office: Arc::new(Office { track: track.clone(), importer }),
+        office: Arc::new(Office { track: track.clone(), importer, pins: Arc::clone(&pins) }),
         audit: Arc::clone(&audit),
     });
     let addresses = DoorsConfig { command: config.doors.command, events: config.doors.events };
@@ -298,6 +303,7 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         doors,
         live: live_door,
         feeds,
+        pins,
         shared,
         commands,
         bin,
@@ -387,6 +393,7 @@ impl Services {
         settings.tapes.volume = Arc::clone(&self.volume);
         settings.tapes.ledger.clone_from(&self.ledger);
         settings.tapes.keys.clone_from(&self.keys);
+        settings.tapes.pins = Some(Arc::clone(&self.pins));
         let announcer = self.announcer.clone();
         let told = move |report| announcer.reported(&report);
         let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)
@@ -403,11 +410,23 @@ impl Services {
     /// Carries out the commands that wait.
     pub fn answer_commands(&self, engine: &mut Engine) {
         while let Ok((command, answer)) = self.commands.try_recv() {
-            let reply = engine.handle_command(now().max(engine.last()), &command);
+            let now = now().max(engine.last());
+            let reply = match self.forbids(engine, now, &command) {
+                Some(reply) => reply,
+                None => engine.handle_command(now, &command),
+            };
             tracing::info!(?command, matched = reply.matched, "command");
             // The client may have gone away; what it asked for was done.
             drop(answer.send(reply));
         }
+    }
+
+    /// The answer to a command that would throw away what is pinned.
+    fn forbids(&self, engine: &mut Engine, now: Timestamp, command: &Command) -> Option<Reply> {
+        let Command::Flag(target, Retention::Discard) = command else { return None };
+        let reply = engine.handle_command(now, &Command::Look(target.clone()));
+        let pinned = reply.orkuid.as_ref().is_some_and(|recid| self.pins.has(recid.as_str()));
+        pinned.then_some(Reply { refused: Some("the recording is pinned"), ..reply })
     }
 
     /// How the interfaces are.

@@ -164,8 +164,7 @@ pub fn run(
             };
             let process = pool.is_some();
             let error = finish.error;
-            let short =
-                finished.closing.duration_ms < settings.min_duration_ms || finished.closing.discard;
+            let short = thrown_away(settings, &finished.closing).is_some();
             if let Some(packets) = finish.packets {
                 settle(settings, packets, short && finish.file.is_some(), &mut finished);
             }
@@ -241,6 +240,14 @@ fn settle(settings: &TapeSettings, packets: PacketFile, short: bool, finished: &
     }
 }
 
+/// What becomes of a tape that nobody wants; of one that is pinned nothing.
+fn thrown_away(settings: &TapeSettings, closing: &Closing) -> Option<Outcome> {
+    let discard = closing.discard.then_some(Outcome::Discarded);
+    let short = (closing.duration_ms < settings.min_duration_ms).then_some(Outcome::TooShort);
+    let pinned = || settings.pins.as_ref().is_some_and(|pins| pins.has(&closing.message.recid));
+    discard.or(short).filter(|_| !pinned())
+}
+
 /// Sets the outcome; gives the part that is to be processed, if there is one.
 fn finish_one(
     settings: &TapeSettings,
@@ -254,11 +261,9 @@ fn finish_one(
         finished.outcome = Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
         return None;
     };
-    let discard = finished.closing.discard;
-    if discard || finished.closing.duration_ms < settings.min_duration_ms {
+    if let Some(outcome) = thrown_away(settings, &finished.closing) {
         finished.outcome = match fs::remove_file(&tape.part) {
-            Ok(()) if discard => Outcome::Discarded,
-            Ok(()) => Outcome::TooShort,
+            Ok(()) => outcome,
             Err(error) => {
                 Outcome::Failed(format!("cannot remove {}: {error}", tape.part.display()))
             }

@@ -133,6 +133,7 @@ fn rules() -> Rules {
 fn record(root: &Path, codec: &str, decoders: Arc<dyn DecoderSource>, sealed: bool) -> Recorded {
     let volume = Arc::<Volume>::default();
     let settings = Arc::new(TapeSettings {
+        pins: None,
         root: root.to_owned(),
         extension: if sealed { ".wav.sealed" } else { ".wav" }.to_owned(),
         channels: 2,

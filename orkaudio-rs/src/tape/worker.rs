@@ -14,6 +14,7 @@ use super::{
 use crate::{
     format::Labels,
     live::{Feeds, Outlets},
+    pins::Pins,
 };
 use foldhash::fast::RandomState;
 use jiff::tz::TimeZone;
@@ -72,6 +73,8 @@ pub struct TapeSettings {
     pub ledger: Option<Arc<Ledger>>,
     /// What tapes are sealed with; `None` leaves them plain.
     pub keys: Option<Arc<KeyRing>>,
+    /// What is never thrown away.
+    pub pins: Option<Arc<Pins>>,
     /// Calendar of the date in the file.
     pub zone: TimeZone,
     /// The disk that they are on.

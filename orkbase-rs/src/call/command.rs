@@ -29,6 +29,8 @@ pub enum Command {
     Flag(Target, Retention),
     /// Put tags, type and text, on the recording.
     Tag(Target, Vec<(String, String)>),
+    /// Only say which recording it would be.
+    Look(Target),
 }
 
 impl Command {
@@ -41,7 +43,8 @@ impl Command {
             | Self::Stop(target)
             | Self::Split(target)
             | Self::Flag(target, _)
-            | Self::Tag(target, _) => target,
+            | Self::Tag(target, _)
+            | Self::Look(target) => target,
         }
     }
 }
@@ -109,6 +112,8 @@ pub struct Reply {
     pub orkuid: Option<OrkUid>,
     /// What the sequence numbers of the recording told so far, for the answer to `stop`.
     pub quality: Quality,
+    /// Nothing was done, and why.
+    pub refused: Option<&'static str>,
 }
 
 /// RTP accounting over both sides of a recording.

@@ -47,7 +47,7 @@ impl Switchboard {
             Command::Split(_) => self.close_recording(slot, EndReason::Segment),
             Command::Flag(_, retention) => self.flag(slot, *retention),
             Command::Tag(_, tags) if self.tag(slot, now, tags) == 0 => return Reply::default(),
-            Command::Tag(..) => {}
+            Command::Tag(..) | Command::Look(_) => {}
         }
         reply
     }
@@ -56,7 +56,7 @@ impl Switchboard {
     fn reply(&self, slot: CallSlot) -> Reply {
         let Some(call) = self.call(slot) else { return Reply::default() };
         let orkuid = call.recording.as_ref().map(|recording| recording.orkuid.clone());
-        Reply { matched: 0, orkuid, quality: quality(call) }
+        Reply { orkuid, quality: quality(call), ..Reply::default() }
     }
 
     fn record(&mut self, slot: CallSlot, now: Timestamp, keep: KeepSide) {

@@ -148,14 +148,20 @@ pub(super) fn what_is_held_is_not_discarded() {
     };
     bench.tell("cmd=discard&userid=1");
     assert_eq!(hold("POST", r#"{"reason":"court"}"#), "200");
-    let asked = "GET /command?type=neither&orkuid=20261121_021704_EZIP& HTTP/1.1";
-    assert_eq!(recorder.asked(), asked, "the recorder must not delete it any more");
+    let command =
+        |verb: &str| format!("GET /command?type={verb}&orkuid=20261121_021704_EZIP& HTTP/1.1");
+    let asked = command("neither");
+    // Nor may anybody else have it deleted there.
+    assert_eq!(recorder.asked(), command("pin"));
     bench.tell("cmd=keep&userid=1");
     assert_eq!(bench.tell("cmd=discard&userid=1").header("x-ork-recorder"), Some("told"));
     assert_eq!(recorder.asked(), asked, "nor again");
     bench.tell(STOP);
     assert_eq!(bench.sql::<i64>("SELECT count(*) FROM tape WHERE discarded IS NOT NULL"), 0);
     assert!(bench.tell(super::READY).body.contains("deletetape=false"));
+    assert_eq!(hold("POST", r#"{"reason":"another court"}"#), "200");
+    assert_eq!(hold("DELETE", ""), "200");
+    assert_eq!(recorder.asked(), command("unpin"));
 }
 
 #[test]

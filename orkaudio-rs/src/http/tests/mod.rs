@@ -44,6 +44,7 @@ impl Desk for SimulatedDesk {
             matched: 1,
             orkuid: OrkUid::parse("20261121_022325_KMCX"),
             quality: Quality { packets: 546, ..Quality::default() },
+            refused: None,
         };
         match target {
             Target::Party(party) if party == "busy" => return Err(Busy),
@@ -62,7 +63,7 @@ impl Desk for SimulatedDesk {
         let answer = match &errand {
             Errand::Report { .. } => Answer::done("Reporting 3 recordings"),
             Errand::Import(_) => Answer::failed("outside"),
-            Errand::Skip { .. } | Errand::ReloadLogging => Answer::done(""),
+            Errand::Skip { .. } | Errand::ReloadLogging | Errand::Pin { .. } => Answer::done(""),
             Errand::ListLogging => Answer {
                 more: vec![("count", "1".to_owned()), ("loggers", "\nroot:INFO\n".to_owned())],
                 ..Answer::done("")

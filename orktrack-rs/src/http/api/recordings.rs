@@ -208,22 +208,34 @@ pub(super) async fn hold(asked: &Asked<'_>) -> Done {
         let held = retention::hold(session, recording.id, &reason, &who, now)?;
         // A recorder that was told to discard it must not.
         let wish = if recording.keep == "DROP" { wish::of(session, recording.id)? } else { None };
-        Ok((held, wish))
+        Ok((held, wish, wish::of_hold(session, recording.id)?))
     };
     let held = asked.desk.store.write(work).await;
-    let (held, wish) = held.map_err(|error| unavailable(&error))?;
+    let (held, wish, pin) = held.map_err(|error| unavailable(&error))?;
     if let Some(wish) = wish {
         wish::tell(&asked.desk.fleet, &wish).await;
     }
-    Ok(good(&value!({ "id": held })))
+    Ok(good(&value!({ "id": held, "recorder": told(asked, pin).await })))
 }
 
 /// `DELETE /api/v1/recordings/{id}/hold`
 pub(super) async fn release(asked: &Asked<'_>) -> Done {
     let (recording, now) = (seen(asked).await?, asked.now);
-    let work = move |session: &mut dyn Session| retention::release(session, recording.id, now);
+    let work = move |session: &mut dyn Session| {
+        let released = retention::release(session, recording.id, now)?;
+        Ok((released, wish::of_hold(session, recording.id)?))
+    };
     let released = asked.desk.store.write(work).await;
-    Ok(good(&value!({ "released": released.map_err(|error| unavailable(&error))? })))
+    let (released, pin) = released.map_err(|error| unavailable(&error))?;
+    Ok(good(&value!({ "released": released, "recorder": told(asked, pin).await })))
+}
+
+/// Whether the recorder knows of the hold, so that nobody else makes it delete the recording.
+async fn told(asked: &Asked<'_>, pin: Option<wish::Wish>) -> &'static str {
+    match pin {
+        Some(pin) => wish::tell(&asked.desk.fleet, &pin).await,
+        None => "unknown",
+    }
 }
 
 /// `GET /healthz`: 200 if the database could be written the last time and can be read now.
