@@ -1,6 +1,6 @@
 //! `orkaudio run`: the daemon.
 //!
-//! Order of start: lock, files, database, recovery of what a killed process left, doors, capture.
+//! Order of start: lock, files, database, a list of what a killed process left, doors, capture; then that is saved.
 //! Order of stop: capture, calls, tapes, trackers, doors; each with a deadline.
 
 mod desk;
@@ -48,6 +48,7 @@ use orkbase::{
     time::Timestamp,
 };
 use orkvault::keys::KeyRing;
+use salvage::{Left, Salvage, Saving};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
@@ -146,9 +147,10 @@ pub struct Services {
     keys: Option<Arc<KeyRing>>,
     pins: Arc<Pins>,
     announcer: Announcer,
-    /// Tapes of an earlier process that are to be processed.
-    left: Vec<PathBuf>,
-    /// Imported tapes that are to be processed.
+    /// What an earlier process left, until it is being saved.
+    salvage: Option<(Salvage, Left)>,
+    saving: Option<Saving>,
+    /// Tapes made of files, or left by an earlier process, that are to be processed.
     imported: Receiver<PathBuf>,
     volume: Arc<Volume>,
     _watch: Watch,
@@ -226,14 +228,16 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     let keys = setup::keys(config).map_err(RunError::Keys)?;
     let ledger = setup::ledger(config, &config.tapes.folder, config.tapes.sync);
     let ledger = ledger.map_err(RunError::Ledger)?;
-    let left = salvage::save(
-        &config.tapes.folder,
-        &track,
-        plan,
+    let (imported_in, imported) = sync_channel(IMPORTS);
+    let salvage = Salvage {
+        folder: config.tapes.folder.clone(),
+        track: track.clone(),
+        processed: plan.then(|| imported_in.clone()),
         sidecars,
-        ledger.as_deref(),
-        keys.as_deref(),
-    )?;
+        ledger: ledger.clone(),
+        keys: keys.clone(),
+    };
+    let left = salvage.list()?;
     let audit = config.tracker.state_folder.join(&config.doors.audit_file);
     let audit = Some(audit).filter(|_| !config.doors.audit_file.as_os_str().is_empty());
     let audit = Audit::new(audit, config.doors.audit_mib << 20, config.doors.audit_files)
@@ -267,7 +271,6 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
     });
     let bin = bin.map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
     let (command_in, commands) = sync_channel(COMMANDS);
-    let (imported_in, imported) = sync_channel(IMPORTS);
     let announcer = Announcer::new(track.clone(), hub.clone(), Arc::clone(&live));
     let mut importer = importer(config, &track, &announcer, plan.then_some(imported_in));
     importer.ledger.clone_from(&ledger);
@@ -310,7 +313,8 @@ pub fn prepare(config: &Config) -> Result<Services, RunError> {
         ledger,
         keys,
         announcer,
-        left,
+        salvage: Some((salvage, left)),
+        saving: None,
         imported,
         volume,
         _watch: watch,
@@ -398,7 +402,12 @@ impl Services {
         let told = move |report| announcer.reported(&report);
         let engine = Engine::start(settings, Box::new(self.announcer.clone()), told)
             .map_err(|error| RunError::Io { what: "cannot start a thread", error })?;
-        engine.resume(std::mem::take(&mut self.left));
+        if let Some((salvage, left)) = self.salvage.take() {
+            let saving = salvage.start(left);
+            self.saving = Some(
+                saving.map_err(|error| RunError::Io { what: "cannot start a thread", error })?,
+            );
+        }
         Ok(engine)
     }
 
@@ -443,6 +452,10 @@ impl Services {
         counters.insert("call.live".to_owned(), table(calls));
         counters.insert("tape.backlog_bytes".to_owned(), Value::from(engine.backlog_bytes()));
         counters.insert("rtp.flows_live".to_owned(), table(flows));
+        if let Some(saving) = &self.saving {
+            let left = saving.found.saturating_sub(saving.done.load(Ordering::Relaxed));
+            counters.insert("tape.to_be_saved".to_owned(), Value::from(left));
+        }
         for (name, value) in self.live.iter().flat_map(LiveDoor::numbers) {
             counters.insert(name.to_owned(), Value::from(value));
         }
@@ -464,6 +477,9 @@ impl Services {
     pub fn stop(self, engine: Engine) {
         let last = now().max(engine.last());
         engine.close(last, EndReason::Shutdown);
+        // It may wait for room where tapes wait to be processed.
+        drop(self.imported);
+        self.saving.into_iter().for_each(Saving::stop);
         // Listeners have heard the end by now, or never will.
         drop(self.live);
         drop(self.announcer);

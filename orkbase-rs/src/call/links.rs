@@ -21,7 +21,7 @@ const PATH_MS: u64 = 10_000;
 const NAMED_MS: u64 = 3_600_000;
 /// The call that a transfer leads to begins within this time, in milliseconds.
 const TRANSFER_MS: u64 = 60_000;
-/// Most names remembered.
+/// Most names of either kind remembered.
 const MAX_KEYS: usize = 100_000;
 /// Most transfers awaited.
 const MAX_TRANSFERS: usize = 1_024;
@@ -58,7 +58,8 @@ struct Transfer {
 #[derive(Debug, Default)]
 pub struct Links {
     keys: HashMap<Key, (Timestamp, String), RandomState>,
-    by_age: VecDeque<(Timestamp, Key)>,
+    /// Oldest first: those that are good for seconds, and those that are good for an hour.
+    by_age: [VecDeque<(Timestamp, Key)>; 2],
     transfers: VecDeque<Transfer>,
 }
 
@@ -92,17 +93,21 @@ impl Links {
                 .is_none_or(|(since, _)| at.millis_since(*since) > key.window_ms());
             if stale {
                 self.keys.insert(key.clone(), (at, signal.call.clone()));
-                self.by_age.push_back((at, key));
+                let [paths, names] = &mut self.by_age;
+                let queue = if matches!(key, Key::Named(_)) { names } else { paths };
+                queue.push_back((at, key));
             }
         }
-        while let Some((since, _)) = self.by_age.front() {
-            if self.by_age.len() <= MAX_KEYS && at.millis_since(*since) <= NAMED_MS {
-                break;
-            }
-            if let Some((since, key)) = self.by_age.pop_front()
-                && self.keys.get(&key).is_some_and(|(latest, _)| *latest == since)
-            {
-                self.keys.remove(&key);
+        for queue in &mut self.by_age {
+            while let Some((since, key)) = queue.front() {
+                if queue.len() <= MAX_KEYS && at.millis_since(*since) <= key.window_ms() {
+                    break;
+                }
+                if let Some((since, key)) = queue.pop_front()
+                    && self.keys.get(&key).is_some_and(|(latest, _)| *latest == since)
+                {
+                    self.keys.remove(&key);
+                }
             }
         }
     }
@@ -237,7 +242,8 @@ mod tests {
             );
         }
         assert!(links.transfers.len() <= MAX_TRANSFERS);
-        assert_eq!(links.keys.len(), links.by_age.len());
-        assert!(links.by_age.len() <= 3_601);
+        // What is good for ten seconds is not remembered for an hour.
+        assert_eq!((links.keys.len(), links.by_age[0].len()), (11, 11));
+        assert!(links.by_age[1].is_empty());
     }
 }
