@@ -14,6 +14,9 @@ use super::{
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
 
+/// The table of calls has room for so many at least, once it had.
+const LEAST_SLOTS: usize = 128;
+
 /// Somebody has answered its proposal, or rung; when its last message came.
 type Claim = (bool, Timestamp);
 
@@ -31,6 +34,23 @@ fn claim(call: &Call) -> Claim {
 }
 
 impl Switchboard {
+    /// A slot has no call any more. The lowest is taken next, and what a flood needed at the end of the table is given
+    /// back when it is over.
+    pub(super) fn vacate(&mut self, slot: CallSlot) {
+        self.free.insert(slot);
+        while self.calls.last().is_some_and(Option::is_none) {
+            self.calls.pop();
+            self.looks.pop();
+            let end = CallSlot::try_from(self.calls.len()).unwrap_or(CallSlot::MAX);
+            self.free.remove(&end);
+        }
+        let needed = self.calls.len().max(LEAST_SLOTS);
+        if self.calls.capacity() > 4 * needed {
+            self.calls.shrink_to(2 * needed);
+            self.looks.shrink_to(2 * needed);
+        }
+    }
+
     /// Gives a dialog a slot; makes room when the table is full.
     pub(super) fn admit(&mut self, dialog: Dialog) -> Option<CallSlot> {
         if self.live >= self.settings.max_calls && self.evict().is_none() {
@@ -41,7 +61,7 @@ impl Switchboard {
         let mut call = Call::new(dialog, wanted);
         call.story = self.settings.explain.then(Box::default);
         self.live += 1;
-        let slot = match self.free.pop() {
+        let slot = match self.free.pop_first() {
             Some(slot) => {
                 if let Some(place) = self.calls.get_mut(slot as usize) {
                     *place = Some(call);
@@ -150,6 +170,30 @@ mod tests {
         board.line_up(first);
         assert!(board.admit(dialog(13)).is_some());
         assert_eq!(ages(&board), [9, 10, 11, 13]);
+    }
+
+    #[test]
+    fn what_a_flood_needed_is_given_back() {
+        let mut board = board(0);
+        board.settings.max_calls = 10_000;
+        for at in 0..5_000 {
+            board.admit(dialog(at)).unwrap();
+        }
+        for slot in (0..5_000).filter(|slot| *slot != 3) {
+            board.end_call(slot, EndReason::Silent);
+        }
+        assert_eq!(
+            (board.live, board.calls.len(), board.looks.len(), board.free.len()),
+            (1, 4, 4, 3)
+        );
+        assert!(board.calls.capacity() <= 4 * LEAST_SLOTS);
+        let slots = [0; 5].map(|_: u8| board.admit(dialog(9_000)).unwrap());
+        assert_eq!(slots, [0, 1, 2, 4, 5]);
+        for slot in 0..6 {
+            board.end_call(slot, EndReason::Silent);
+        }
+        assert!(board.calls.is_empty() && board.looks.is_empty() && board.free.is_empty());
+        assert_eq!(board.queue.0.len(), 0);
     }
 
     #[test]

@@ -282,7 +282,7 @@ impl Switchboard {
                 self.flows.bind(*flow, FlowOwner { call: slot, ..owner });
             }
         }
-        self.free.push(bare);
+        self.vacate(bare);
         self.live -= 1;
         self.counters.calls_adopted += 1;
         let turned = |role: Role| if same { role } else { role.other() };

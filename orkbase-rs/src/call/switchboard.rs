@@ -27,7 +27,7 @@ use crate::{
 };
 use foldhash::fast::RandomState;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -120,7 +120,8 @@ pub struct Counters {
 pub struct Switchboard {
     pub(super) settings: Settings,
     pub(super) calls: Vec<Option<Call>>,
-    pub(super) free: Vec<CallSlot>,
+    /// Slots without a call.
+    pub(super) free: BTreeSet<CallSlot>,
     pub(super) by_id: HashMap<String, CallSlot, RandomState>,
     pub(super) endpoints: Endpoints,
     pub(super) flows: Flows,
@@ -169,7 +170,7 @@ impl Switchboard {
         Self {
             settings,
             calls: Vec::new(),
-            free: Vec::new(),
+            free: BTreeSet::new(),
             by_id: HashMap::default(),
             endpoints: Endpoints::default(),
             flows: Flows::default(),

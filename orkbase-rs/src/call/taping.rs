@@ -266,7 +266,7 @@ impl Switchboard {
         if self.by_id.get(&call.dialog.call_id) == Some(&slot) {
             self.by_id.remove(&call.dialog.call_id);
         }
-        self.free.push(slot);
+        self.vacate(slot);
         self.live -= 1;
     }
 }
