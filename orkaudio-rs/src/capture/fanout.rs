@@ -42,8 +42,9 @@ impl Groups {
         // The kernel chooses a number that nobody else uses: somebody else's members would get our frames.
         let unique = c_int::try_from(libc::PACKET_FANOUT_FLAG_UNIQUEID).unwrap_or_default() << 16;
         set(socket, unique)?;
-        let [low, high, ..] = get(socket)?.to_ne_bytes();
-        groups.insert(interface.to_owned(), u16::from_ne_bytes([low, high]));
+        // Its mode stands above the number.
+        let group = u16::try_from(get(socket)? & 0xffff).unwrap_or_default();
+        groups.insert(interface.to_owned(), group);
         Ok(Joined::Alone)
     }
 }

@@ -70,6 +70,8 @@ impl Handle {
         let link =
             LinkType::from_number(u16::try_from(capture.get_datalink().0).unwrap_or(u16::MAX));
         let counted = Stat { received: 0, dropped: 0, if_dropped: 0 };
+        // Rather a few frames twice than one not at all.
+        let before = now().minus_millis(1);
         let mut since = Timestamp::default();
         if let Some(groups) = &config.groups {
             let joined = groups.join(name, capture.as_fd()).map_err(|error| {
@@ -77,7 +79,7 @@ impl Handle {
                 CaptureError::Interface { name: name.to_owned(), reason }
             })?;
             if joined == Joined::Others {
-                since = now();
+                since = before;
             }
         }
         let opened = Instant::now();

@@ -60,11 +60,8 @@ impl Journal {
     fn push(&mut self, line: &str) {
         self.next += 1;
         while self.ends.len() >= MAX_EVENTS || self.text.len() + line.len() > MAX_BYTES {
-            let Some(end) = self.ends.pop_front() else {
-                // Longer than all of it: this line is missing, too.
-                self.begin = 0;
-                return;
-            };
+            // Longer than all of it: this line is missing, too.
+            let Some(end) = self.ends.pop_front() else { return };
             let length = usize::try_from(end - self.begin).unwrap_or(usize::MAX);
             self.text.drain(..length.min(self.text.len()));
             self.begin = end;
