@@ -150,7 +150,6 @@ fn on_signal(stop: Arc<AtomicBool>, wake: impl Fn() + Send + 'static) -> Result<
     started.map(drop).map_err(Failure::new)
 }
 
-#[cfg(feature = "live")]
 fn run(arguments: RunArguments) -> Result<(), Failure> {
     let sources = sources(arguments.settings.clone(), Vec::new());
     let mut config = load(arguments.settings, Vec::new())?;
@@ -176,14 +175,6 @@ fn run(arguments: RunArguments) -> Result<(), Failure> {
         signals = on_signal(Arc::clone(&stop), move || waker.wake());
     });
     done.map_err(Failure::new).and(signals)
-}
-
-#[cfg(not(feature = "live"))]
-fn run(_arguments: RunArguments) -> Result<(), Failure> {
-    Err(Failure(
-        "this orkaudio was built without live capture (cargo feature `live`)".to_owned(),
-        2,
-    ))
 }
 
 fn explain(arguments: ExplainArguments) -> Result<(), Failure> {

@@ -4,22 +4,14 @@
 //! [`CaptureError`] whose text names the file or interface, the place, and what to do about it.
 //! A broken *packet* is not trouble here: frames are handed on as they are.
 
-#[cfg(feature = "live")]
 pub mod agents;
-#[cfg(feature = "live")]
 pub mod ahead;
-#[cfg(feature = "live")]
 pub mod clock;
-#[cfg(feature = "live")]
 pub mod crew;
-#[cfg(feature = "live")]
 pub mod fanout;
 pub mod file;
-#[cfg(feature = "live")]
 pub mod filter;
-#[cfg(feature = "live")]
 mod handle;
-#[cfg(feature = "live")]
 pub mod live;
 pub mod pace;
 mod pcap;
@@ -27,7 +19,6 @@ mod pcapng;
 pub mod progress;
 pub mod set;
 mod window;
-#[cfg(feature = "live")]
 pub mod wires;
 pub mod writer;
 
