@@ -110,7 +110,7 @@ impl<'a> Chaos<'a> {
             }
             let may = |fault: &Fault| !fault.restarts() || self.rig.now() < steady;
             let fresh: Vec<Fault> = first.iter().copied().filter(may).collect();
-            // What ends processes comes first: it has half the time only.
+            // What ends processes comes first: it has less time.
             let urgent: Vec<Fault> = fresh.iter().copied().filter(|f| f.restarts()).collect();
             let all: Vec<Fault> = Fault::ALL.into_iter().filter(may).collect();
             let from = [urgent, fresh, all].into_iter().find(|list| !list.is_empty());

@@ -34,10 +34,14 @@ use watch::Samples;
 /// How long what was sent may take to arrive when everything is over, in milliseconds.
 const DRAIN: u64 = 120_000;
 
+/// Faults that end a process come in the first half of a run, and for so long at most, in milliseconds: what
+/// memory does shows over a long life.
+const RESTARTS: u64 = 40 * 60_000;
+
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Settings {
-    /// Minutes of calls; faults that end a process come in the first half only, memory is judged in the second.
+    /// Minutes of calls; faults that end a process come in the first half (40 minutes at most), memory is judged after it.
     #[arg(long, default_value_t = 2.0)]
     pub minutes: f64,
     /// Calls at a time, about.
@@ -98,7 +102,7 @@ fn soak(settings: &Settings, seed: u64, home: &Path, say: fn(&str)) -> Result<Re
     rig.administrator()?;
     rig.start(Which::Recorder)?;
     let begin = rig.now();
-    let (until, steady) = (begin + length, begin + length / 2);
+    let (until, steady) = (begin + length, begin + (length / 2).min(RESTARTS));
     let (wire, served) = (Wire::default(), Served::default());
     let stage =
         Stage { rig, wire, served, over: AtomicBool::new(false), samples: Mutex::default() };

@@ -10,8 +10,8 @@ use super::{
 };
 use std::{collections::BTreeMap, fmt, sync::atomic::Ordering::Relaxed};
 
-/// Memory may rise by so much over the second half of a run, without its first third: in MB, and as a share
-/// of what there is. A leak rises by more in an hour; what a run of minutes rises by is mostly chance.
+/// Memory may rise by so much over the steady part of a run, without its first third: in MB, and as a share of
+/// what there is. A leak rises by more in an hour; what a run of minutes rises by is mostly chance.
 const RISE_MB: f64 = 12.0;
 const RISE_SHARE: f64 = 0.1;
 /// Files that a program may have open at the end beyond those at its start.
@@ -94,7 +94,7 @@ impl Report {
                 let last = index + 1 == lives.len();
                 let from = if last { steady } else { 0 };
                 let Some(slope) = slope(samples, from) else { continue };
-                let which = if last { "steady half" } else { "a life" };
+                let which = if last { "steady part" } else { "a life" };
                 let text = format!(
                     "{:+.1} MB/h, {:+.2} MB in {:.1} min; {:+.1} files/h",
                     slope.mb_per_hour, slope.mb, slope.minutes, slope.fds_per_hour
