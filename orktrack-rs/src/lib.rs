@@ -101,6 +101,7 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
     let fleet = fleet::Fleet { patience: config.fleet_timeout, stream_port: config.stream_port };
     let (pulse_store, pulse_fleet) = (store.clone(), fleet.clone());
     let (sweep_store, folders) = (store.clone(), config.folders());
+    let (hold_store, hold_fleet) = (store.clone(), fleet.clone());
     let (heartbeat, lost_after) = (config.heartbeat, config.lost_after);
     let desk = http::Desk {
         store,
@@ -118,12 +119,14 @@ pub fn start_with(config: &Config, reload: Option<ReloadLog>) -> Result<Tracker,
             let pulse = fleet::watch(pulse_store, pulse_fleet, heartbeat, lost_after);
             let pulse = tokio::spawn(pulse);
             let sweep = tokio::spawn(sweep::watch(sweep_store, folders));
+            let holds = tokio::spawn(fleet::holds::watch(hold_store, hold_fleet, heartbeat));
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => http::serve(listener, desk, max_connections, stopped).await,
                 Err(error) => tracing::error!("cannot serve: {error}"),
             }
             pulse.abort();
             sweep.abort();
+            holds.abort();
         });
     });
     let server = server.map_err(StartError::Server)?;

@@ -73,7 +73,7 @@ pub(crate) struct Holds {
 
 #[derive(Debug, Subcommand)]
 enum HoldsAct {
-    /// Put a recording under a legal hold: nobody deletes it
+    /// Put a recording under a legal hold: nobody deletes it, and the running tracker has its recorder pin it
     Add {
         /// Its name (orkuid), or its number
         recording: String,
@@ -104,7 +104,11 @@ impl Holds {
         match self.act {
             None => {
                 let all = shop.read(|session| retention::holds(session, MAX_HOLDS))?;
-                shop.show("holds", &rows(&all), &["tape", "recid", "reason", "who", "since"])
+                shop.show(
+                    "holds",
+                    &rows(&all),
+                    &["tape", "recid", "reason", "who", "since", "told"],
+                )
             }
             Some(HoldsAct::Add { recording, reason }) => {
                 let tape = find(&recording)?;
@@ -126,7 +130,10 @@ impl Holds {
                                POST /api/v1/recordings/N/hold, which tells the recorder";
                     return Err(Failure(why.to_owned(), 1));
                 };
-                shop.say(&format!("hold {id}"), &json!({ "id": id }))
+                let words = format!(
+                    "hold {id}; the running tracker tells the recorder (`orktrack holds`: told)"
+                );
+                shop.say(&words, &json!({ "id": id, "told": false }))
             }
             Some(HoldsAct::Remove { recording }) => {
                 let tape = find(&recording)?;

@@ -3,7 +3,9 @@
 //! Law: a recorder is spoken to where its introduction came from, never where a text says. One that
 //! does not answer costs one time-out and nothing else.
 
+pub(crate) mod holds;
 mod pulse;
+pub(crate) mod wish;
 
 pub(crate) use pulse::watch;
 

@@ -4,7 +4,6 @@
 pub(crate) mod api;
 mod command;
 mod welcome;
-mod wish;
 
 use crate::{
     config::Config,

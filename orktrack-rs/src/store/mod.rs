@@ -25,6 +25,7 @@ pub mod session;
 mod sqlite;
 pub mod tags;
 pub mod tapes;
+pub(crate) mod untold;
 mod upgrade;
 pub mod users;
 mod writer;

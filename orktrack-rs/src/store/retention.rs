@@ -3,7 +3,10 @@
 //! Law: a recording under a hold is deleted by nobody. A row goes only after its file went. What is gone
 //! does not come back, whatever a recorder tells of it later.
 
-use super::session::{DbError, Row, Session, SessionExt, args};
+use super::{
+    session::{DbError, Row, Session, SessionExt, args},
+    untold,
+};
 use serde::Serialize;
 
 /// A retention class.
@@ -113,7 +116,9 @@ pub fn hold(
         "INSERT INTO legal_hold (tape, reason, who, since) VALUES (?1, ?2, ?3, ?4) RETURNING id",
         args![tape, reason, who, now],
     )?;
-    id.ok_or_else(|| DbError::Strange("a row without a number".to_owned()))
+    let id = id.ok_or_else(|| DbError::Strange("a row without a number".to_owned()))?;
+    untold::note(session, tape, now)?;
+    Ok(id)
 }
 
 /// Ends the holds of a recording; returns how many there were.
@@ -121,10 +126,14 @@ pub fn hold(
 /// # Errors
 /// See [`DbError`].
 pub fn release(session: &mut dyn Session, tape: i64, now: u64) -> Result<u64, DbError> {
-    session.change(
+    let ended = session.change(
         "UPDATE legal_hold SET until = ?1 WHERE tape = ?2 AND until IS NULL",
         args![now, tape],
-    )
+    )?;
+    if ended > 0 {
+        untold::note(session, tape, now)?;
+    }
+    Ok(ended)
 }
 
 /// A recording's file: where it is, seen from its recorder.
@@ -330,6 +339,8 @@ pub struct Hold {
     pub who: String,
     /// Since when, Unix seconds.
     pub since: i64,
+    /// The recorder was told, and pinned the recording if it has it and can.
+    pub told: bool,
 }
 
 /// The holds in force, the oldest first.
@@ -338,8 +349,9 @@ pub struct Hold {
 /// See [`DbError`].
 pub fn holds(session: &mut dyn Session, limit: i64) -> Result<Vec<Hold>, DbError> {
     let rows = session.rows(
-        "SELECT h.tape, t.recid, h.reason, h.who, h.since FROM legal_hold h
-         JOIN tape t ON t.id = h.tape WHERE h.until IS NULL ORDER BY h.since, h.id LIMIT ?1",
+        "SELECT h.tape, t.recid, h.reason, h.who, h.since, u.tape FROM legal_hold h
+         JOIN tape t ON t.id = h.tape LEFT JOIN hold_untold u ON u.tape = t.id
+         WHERE h.until IS NULL ORDER BY h.since, h.id LIMIT ?1",
         args![limit],
     )?;
     let read = |row: &Row| {
@@ -349,6 +361,7 @@ pub fn holds(session: &mut dyn Session, limit: i64) -> Result<Vec<Hold>, DbError
             reason: row.get(2)?,
             who: row.get(3)?,
             since: row.get(4)?,
+            told: row.get::<Option<i64>>(5)?.is_none(),
         })
     };
     rows.iter().map(read).collect()

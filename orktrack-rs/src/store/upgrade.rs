@@ -11,7 +11,7 @@ const ACCESS: &str = include_str!("schema/access.sql");
 /// The whole schema of the newest version, in an order in which it can be made.
 pub(super) const SCHEMA: [&str; 4] = [PEOPLE, TAPE, RULES, ACCESS];
 /// Step `n` leads from version `n + 1` to `n + 2`. Released steps never change.
-pub(super) const STEPS: [&[&str]; 4] = [
+pub(super) const STEPS: [&[&str]; 5] = [
     &[include_str!("schema/step_2.sql")],
     &[
         PEOPLE,
@@ -22,6 +22,7 @@ pub(super) const STEPS: [&[&str]; 4] = [
     ],
     &[include_str!("schema/step_4.sql")],
     &[include_str!("schema/step_5.sql")],
+    &[include_str!("schema/step_6.sql")],
 ];
 /// The newest version.
 pub(super) const VERSION: usize = STEPS.len() + 1;
@@ -120,7 +121,7 @@ mod tests {
         let before = shape(&new);
         assert!(before.iter().any(|line| line.starts_with("tape_stage.body TEXT")));
         upgrade(&mut new).unwrap();
-        assert_eq!((shape(&new), version(&new)), (before, 5));
+        assert_eq!((shape(&new), version(&new)), (before, 6));
     }
 
     #[test]
@@ -142,7 +143,7 @@ mod tests {
         upgrade(&mut old).unwrap();
         let mut new = Connection::open_in_memory().unwrap();
         upgrade(&mut new).unwrap();
-        assert_eq!((shape(&old), version(&old)), (shape(&new), 5));
+        assert_eq!((shape(&old), version(&old)), (shape(&new), 6));
         let count = |sql: &str| old.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(
             count("SELECT count(*) FROM tape WHERE keep = 'NEITHER' AND expires IS NULL"),
@@ -185,10 +186,10 @@ mod tests {
     #[test]
     fn a_newer_database_is_not_touched() {
         let mut newer = Connection::open_in_memory().unwrap();
-        upgrade_with(&mut newer, &["CREATE TABLE a (x INTEGER);"], &[&[], &[], &[], &[], &[]])
+        upgrade_with(&mut newer, &["CREATE TABLE a (x INTEGER);"], &[&[], &[], &[], &[], &[], &[]])
             .unwrap();
         let error = upgrade(&mut newer).unwrap_err();
-        assert!(matches!(error, UpgradeError::Newer { found: 6, known: 5 }));
+        assert!(matches!(error, UpgradeError::Newer { found: 7, known: 6 }));
     }
 
     #[test]

@@ -176,6 +176,47 @@ pub(super) fn an_original_recorder_does_not_know_wishes() {
     let answer = bench.tell("cmd=discard&userid=1");
     assert_eq!((answer.body.as_str(), answer.header("x-ork-recorder")), (DONE, Some("unknown")));
     assert!(bench.tell(super::READY).body.contains("deletetape=true"), "it is told at the end");
+    assert!(bench.tell(super::READY).body.contains("deletetape=true"), "and again");
+    let audited =
+        "SELECT count(*) FROM audit WHERE action = 'delete' AND target = 'vm 20261121_021704_EZIP'";
+    assert_eq!(bench.sql::<i64>(audited), 1, "and written down");
+}
+
+/// As from the command line, which has no way to a recorder, and while the recorder is not there.
+#[test]
+pub(super) fn holds_that_the_recorder_does_not_know_are_told_until_it_does() {
+    use crate::store::{once, retention};
+    let pinned = Arc::new(Mutex::new("success=false"));
+    let answer = pinned.clone();
+    let recorder = FakeRecorder::answering(move |line| {
+        let text = String::from_utf8(ours(line)).unwrap();
+        text.replace("success=true", *answer.lock().unwrap()).into_bytes()
+    });
+    let bench = Bench::with(|config| config.heartbeat = Duration::from_millis(50));
+    known(&bench, &recorder);
+    bench.tell(START);
+    bench.tell(super::READY);
+    let untold = || bench.sql::<i64>("SELECT count(*) FROM hold_untold");
+    let told = |verb: &str| {
+        let line = format!("GET /command?type={verb}&orkuid=20261121_021704_EZIP& HTTP/1.1");
+        recorder.asked.lock().unwrap().iter().filter(|asked| **asked == line).count()
+    };
+    once(&bench.database, |s| retention::hold(s, 1, "court", "command line", 5)).unwrap();
+    wait("it was told and refused, twice", || told("pin") >= 2);
+    assert_eq!(untold(), 1);
+    assert!(!once(&bench.database, |s| retention::holds(s, 9)).unwrap()[0].told);
+    *pinned.lock().unwrap() = "success=true";
+    wait("it is known there", || untold() == 0);
+    assert!(once(&bench.database, |s| retention::holds(s, 9)).unwrap()[0].told);
+    assert_eq!(told("unpin"), 0);
+    once(&bench.database, |s| retention::release(s, 1, 6)).unwrap();
+    wait("its end is known there", || untold() == 0 && told("unpin") == 1);
+    // A recorder that is not there hears of it when it is.
+    bench.change("UPDATE recorder SET health = 'lost', tcpport = '1'");
+    once(&bench.database, |s| retention::hold(s, 1, "court", "command line", 7)).unwrap();
+    let before = told("pin");
+    known(&bench, &recorder);
+    wait("it came back and was told", || untold() == 0 && told("pin") > before);
 }
 
 #[test]

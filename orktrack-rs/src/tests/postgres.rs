@@ -112,7 +112,7 @@ fn two_trackers_share_a_database() {
         .open_for_tests()
         .value("SELECT max(version) FROM orktrack_version", &[])
         .unwrap();
-    assert_eq!(known, Some(5));
+    assert_eq!(known, Some(6));
 }
 
 /// A server that lets nobody in without TLS.
@@ -163,7 +163,7 @@ fn the_tables_of_version_3_are_brought_up_to_date() {
     let mut session = place.open_for_tests();
     session
         .batch(
-            "DROP TABLE tape_gone; ALTER TABLE tape DROP COLUMN sha256;
+            "DROP TABLE hold_untold; DROP TABLE tape_gone; ALTER TABLE tape DROP COLUMN sha256;
              ALTER TABLE segment DROP CONSTRAINT segment_tape_side_since_key;
              ALTER TABLE segment DROP COLUMN since; ALTER TABLE segment DROP COLUMN until;
              ALTER TABLE segment ADD UNIQUE (tape, side);
@@ -181,7 +181,7 @@ fn the_tables_of_version_3_are_brought_up_to_date() {
     let since = session.value::<i64>("SELECT since FROM segment WHERE until IS NULL", &[]).unwrap();
     assert_eq!(since, Some(100));
     let version = session.value::<i64>("SELECT max(version) FROM orktrack_version", &[]).unwrap();
-    assert_eq!(version, Some(5));
+    assert_eq!(version, Some(6));
     drop(place.open_for_tests());
 }
 
@@ -192,7 +192,7 @@ fn a_password_is_not_shown() {
     assert_eq!(shown, "postgres://db.example/calls");
 }
 
-const TESTS: [(&str, fn()); 49] = [
+const TESTS: [(&str, fn()); 50] = [
     ("the_three_published_tape_messages", super::commands::the_three_published_tape_messages),
     ("metadata_says_whose_call_it_was", super::commands::metadata_says_whose_call_it_was),
     ("live_status_of_the_busy_and_the_idle", super::commands::live_status_of_the_busy_and_the_idle),
@@ -213,6 +213,10 @@ const TESTS: [(&str, fn()); 49] = [
     ("keep_discard_neither", super::commands::keep_discard_neither),
     ("what_was_deleted_stays_deleted", super::commands::what_was_deleted_stays_deleted),
     ("wishes_reach_the_recorder", super::fleet::wishes_reach_the_recorder),
+    (
+        "holds_that_the_recorder_does_not_know_are_told_until_it_does",
+        super::fleet::holds_that_the_recorder_does_not_know_are_told_until_it_does,
+    ),
     ("what_is_held_is_not_discarded", super::fleet::what_is_held_is_not_discarded),
     (
         "an_original_recorder_does_not_know_wishes",

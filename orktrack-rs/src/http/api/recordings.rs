@@ -2,11 +2,15 @@
 
 use super::{Asked, Done, good, not_found, unavailable, wrong};
 use crate::{
-    http::{Desk, Reply, json, wish, with_type},
+    fleet::{
+        holds,
+        wish::{self, Heard},
+    },
+    http::{Desk, Reply, json, with_type},
     store::{
         Cursor, Outcome, Page, Query, Recording, Scope, Sort, groups, recorders, retention, search,
         session::{DbError, Session},
-        tags,
+        tags, untold,
     },
     when,
 };
@@ -213,9 +217,9 @@ pub(super) async fn hold(asked: &Asked<'_>) -> Done {
     let held = asked.desk.store.write(work).await;
     let (held, wish, pin) = held.map_err(|error| unavailable(&error))?;
     if let Some(wish) = wish {
-        wish::tell(&asked.desk.fleet, &wish).await;
+        wish.tell(&asked.desk.fleet).await;
     }
-    Ok(good(&value!({ "id": held, "recorder": told(asked, pin).await })))
+    Ok(good(&value!({ "id": held, "recorder": told(asked, recording.id, pin).await })))
 }
 
 /// `DELETE /api/v1/recordings/{id}/hold`
@@ -227,29 +231,38 @@ pub(super) async fn release(asked: &Asked<'_>) -> Done {
     };
     let released = asked.desk.store.write(work).await;
     let (released, pin) = released.map_err(|error| unavailable(&error))?;
-    Ok(good(&value!({ "released": released, "recorder": told(asked, pin).await })))
+    Ok(good(&value!({ "released": released, "recorder": told(asked, recording.id, pin).await })))
 }
 
 /// Whether the recorder knows of the hold, so that nobody else makes it delete the recording.
-async fn told(asked: &Asked<'_>, pin: Option<wish::Wish>) -> &'static str {
-    match pin {
-        Some(pin) => wish::tell(&asked.desk.fleet, &pin).await,
-        None => "unknown",
+///
+/// Where it does not, it is told later, too.
+async fn told(asked: &Asked<'_>, tape: i64, pin: Option<wish::Wish>) -> &'static str {
+    let Some(pin) = pin else { return Heard::Unknown.as_str() };
+    match holds::tell(&asked.desk.store, &asked.desk.fleet, tape, &pin).await {
+        Ok(heard) => heard.as_str(),
+        Err(error) => {
+            tracing::warn!("whether a recorder knows of a hold was not noted: {error}");
+            Heard::Told.as_str()
+        }
     }
 }
 
 /// `GET /healthz`: 200 if the database could be written the last time and can be read now.
 pub(in crate::http) async fn health(desk: &Desk) -> Reply {
-    let recorders = desk.store.read(recorders::count).await.map_err(|error| error.to_string());
-    let failing = desk.counters.store_failing() || recorders.is_err();
+    let counts =
+        |session: &mut dyn Session| Ok((recorders::count(session)?, untold::count(session)?));
+    let counts = desk.store.read(counts).await.map_err(|error| error.to_string());
+    let failing = desk.counters.store_failing() || counts.is_err();
     let status = if failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let counters: serde_json::Map<_, _> =
         desk.counters.list().into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect();
     let word = if failing { "failing" } else { "ok" };
     let health = value!({
         "status": word,
-        "recorders": recorders.as_ref().ok(),
-        "error": recorders.as_ref().err(),
+        "recorders": counts.as_ref().ok().map(|(recorders, _)| recorders),
+        "holds_untold": counts.as_ref().ok().map(|(_, untold)| untold),
+        "error": counts.as_ref().err(),
         "counters": counters,
     });
     json(status, &health)

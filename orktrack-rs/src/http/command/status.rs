@@ -3,7 +3,7 @@
 
 use super::{Answer, Asked, missing, not_stored, refuse};
 use crate::{
-    http::wish,
+    fleet::wish,
     store::{
         live::{self, Live, Whose},
         session::{DbError, Session, SessionExt},
@@ -181,7 +181,7 @@ pub(super) async fn keep(asked: &Asked<'_>, word: &'static str) -> Answer {
         })
         .await;
     match done {
-        Ok(Some(wish)) => Answer::done("").recorder(wish::tell(&asked.desk.fleet, &wish).await),
+        Ok(Some(wish)) => Answer::done("").recorder(wish.tell(&asked.desk.fleet).await.as_str()),
         Ok(None) => Answer::failed(StatusCode::NOT_FOUND, "ERROR_NO_RECORDING_FOUND"),
         Err(error) => not_stored(&error),
     }

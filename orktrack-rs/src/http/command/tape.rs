@@ -2,7 +2,9 @@
 
 use super::{Answer, Asked, missing, not_stored, refuse};
 use crate::store::{
-    Introduction, NotStored, Outcome, live,
+    Introduction, NotStored, Outcome,
+    audit::{self, Deed},
+    live,
     metadata::{self, Metadata},
     tags::{self, ByTag},
     tapes,
@@ -30,7 +32,12 @@ pub(super) async fn tape(asked: &Asked<'_>) -> Answer {
     );
     let (now, address) = (asked.now, asked.caller.address.to_string());
     let work = move |session: &mut dyn crate::store::session::Session| {
-        tapes::put(session, &message, now, &address)
+        let taken = tapes::put(session, &message, now, &address)?;
+        // Told again it is the same decision, and what was gone before was noted when it went.
+        if taken.deletetape && taken.outcome == Outcome::Added {
+            audit::note(session, &told_to_delete(&message, now, address))?;
+        }
+        Ok(taken)
     };
     let (success, counters) = (true, &asked.desk.counters);
     match asked.desk.store.write(work).await {
@@ -57,6 +64,18 @@ pub(super) async fn tape(asked: &Asked<'_>) -> Answer {
             let failed = TapeResponse { success: false, comment, deletetape: false };
             Answer::of(&failed).not_stored()
         }
+    }
+}
+
+/// Nothing keeps a recording, and its recorder is told to delete it.
+fn told_to_delete(message: &TapeMessage, now: u64, address: String) -> Deed {
+    Deed {
+        at: i64::try_from(now).unwrap_or(i64::MAX),
+        who: "system".to_owned(),
+        address,
+        action: "delete".to_owned(),
+        target: format!("{} {}", message.hostname, message.recid),
+        result: "nothing keeps it: the recorder was told to delete it".to_owned(),
     }
 }
 

@@ -45,6 +45,13 @@ CREATE TABLE legal_hold (
 
 CREATE INDEX legal_hold_tape ON legal_hold (tape);
 
+-- Holds that were put on or ended, and their recorder does not know yet.
+CREATE TABLE hold_untold (
+    tape  INTEGER NOT NULL REFERENCES tape (id) ON DELETE CASCADE,
+    since INTEGER NOT NULL CHECK (since >= 0),
+    PRIMARY KEY (tape)
+) STRICT, WITHOUT ROWID;
+
 -- The kinds of tags there are.
 CREATE TABLE tag_type (
     name   TEXT    NOT NULL PRIMARY KEY CHECK (name <> ''),

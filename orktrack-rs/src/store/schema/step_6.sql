@@ -1,0 +1,5 @@
+CREATE TABLE hold_untold (
+    tape  INTEGER NOT NULL REFERENCES tape (id) ON DELETE CASCADE,
+    since INTEGER NOT NULL CHECK (since >= 0),
+    PRIMARY KEY (tape)
+) STRICT, WITHOUT ROWID;
