@@ -6,10 +6,11 @@
 
 use super::{
     rig::{Outage, Rig, TRACKER, Which},
+    slipped,
     traffic::{Block, Sent},
 };
 use crate::{
-    generator::law::{BLOCK, Law, Mark, Side},
+    generator::law::{Law, Side},
     wav::Wav,
 };
 use rusqlite::{Connection, OpenFlags};
@@ -258,19 +259,9 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        let mut missing = Vec::new();
-        for (block, at) in sent {
-            self.tally.blocks += 1;
-            if places.contains_key(&block) {
-                continue;
-            }
-            let samples = wav.channels.get(usize::from(!block.0)).map_or(&[][..], Vec::as_slice);
-            if resembles(&law, call.number, block, &places, samples) {
-                self.tally.slipped += 1;
-            } else {
-                missing.push((block, at));
-            }
-        }
+        self.tally.blocks += u64::try_from(sent.len()).unwrap_or(u64::MAX);
+        let (mut missing, slipped) = slipped::find(&law, call.number, sent, places, &wav.channels);
+        self.tally.slipped += slipped;
         missing.sort_by_key(|(_, at)| *at);
         missing
     }
@@ -348,28 +339,6 @@ impl<'a> Judge<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether a block is where its neighbour says, with a sample more or less.
-fn resembles(
-    law: &Law,
-    call: u32,
-    block: Block,
-    places: &BTreeMap<Block, usize>,
-    samples: &[i16],
-) -> bool {
-    let side = if block.0 { Side::Caller } else { Side::Callee };
-    let mark = Mark { side, call, block: block.1 };
-    let near = places.range(..block).next_back().filter(|(other, _)| other.0 == block.0);
-    let near = near.or_else(|| places.range(block..).next().filter(|(o, _)| o.0 == block.0));
-    let Some((other, at)) = near else { return false };
-    let number = |n: u32| i64::from(n);
-    let step = i64::try_from(BLOCK).unwrap_or(0);
-    let place = i64::try_from(*at).unwrap_or(0) + (number(block.1) - number(other.1)) * step;
-    (place - 16..place + 16).any(|at| {
-        let rest = usize::try_from(at).ok().and_then(|at| samples.get(at..));
-        rest.is_some_and(|samples| law.resembles(samples, mark))
-    })
 }
 
 /// What is due of a call.

@@ -9,6 +9,7 @@ mod faults;
 mod judge;
 mod report;
 mod rig;
+mod slipped;
 mod traffic;
 mod watch;
 
