@@ -78,11 +78,9 @@ impl Salvage {
     /// Lists what there is.
     pub(super) fn list(&self) -> Result<Left, RunError> {
         let unreadable = |error| RunError::Io { what: "cannot look for unfinished tapes", error };
-        Ok(Left {
-            packets: recover::packet_parts(&self.folder).map_err(unreadable)?,
-            parts: recover::parts(&self.folder).map_err(unreadable)?,
-            open: self.track.open_tapes()?,
-        })
+        let recover::Parts { tapes: parts, packets } =
+            recover::all_parts(&self.folder).map_err(unreadable)?;
+        Ok(Left { packets, parts, open: self.track.open_tapes()? })
     }
 
     /// Saves it on a thread of its own.

@@ -41,25 +41,22 @@ pub struct Recovered {
     pub path: String,
 }
 
-/// Finds every `.part` of a tape below `root`, in name order.
+/// What is unfinished below a folder, each in name order.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Tapes.
+    pub tapes: Vec<PathBuf>,
+    /// Packets beside tapes.
+    pub packets: Vec<PathBuf>,
+}
+
+/// Finds every `.part` below `root`. All of an archive is walked for a few of them, so of other files no more
+/// than the name is looked at.
 ///
 /// # Errors
 /// When a folder cannot be read.
-pub fn parts(root: &Path) -> io::Result<Vec<PathBuf>> {
-    let is_part = |path: &Path| path.extension().is_some_and(|e| e == "part");
-    find(root, &|path| is_part(path) && !packets::is_part(path))
-}
-
-/// Finds every `.part` of packets below `root`, in name order.
-///
-/// # Errors
-/// When a folder cannot be read.
-pub fn packet_parts(root: &Path) -> io::Result<Vec<PathBuf>> {
-    find(root, &packets::is_part)
-}
-
-fn find(root: &Path, wanted: &dyn Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+pub fn all_parts(root: &Path) -> io::Result<Parts> {
+    let mut found = Parts::default();
     let mut folders = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
@@ -72,13 +69,33 @@ fn find(root: &Path, wanted: &dyn Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>>
             let kind = entry.file_type()?;
             if kind.is_dir() && depth < DEPTH {
                 folders.push((entry.path(), depth + 1));
-            } else if kind.is_file() && wanted(&entry.path()) {
-                found.push(entry.path());
+            } else if kind.is_file() && entry.file_name().as_encoded_bytes().ends_with(b".part") {
+                let path = entry.path();
+                let which =
+                    if packets::is_part(&path) { &mut found.packets } else { &mut found.tapes };
+                which.push(path);
             }
         }
     }
-    found.sort();
+    found.tapes.sort();
+    found.packets.sort();
     Ok(found)
+}
+
+/// Finds every `.part` of a tape below `root`, in name order.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn parts(root: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(all_parts(root)?.tapes)
+}
+
+/// Finds every `.part` of packets below `root`, in name order.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn packet_parts(root: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(all_parts(root)?.packets)
 }
 
 /// A part that is a whole file now.
