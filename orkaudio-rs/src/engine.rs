@@ -16,6 +16,7 @@ use orkbase::{
     audio::{block::Block, codec::DecoderSource},
     call::{
         command::{Command, Reply},
+        foresee::Seen,
         output::{AddTag, EndReason, Opening, Output, PacketBlock, TapeId},
         settings::Settings,
         story::Account,
@@ -57,6 +58,16 @@ pub trait Listener: Send {
     fn tagged(&mut self, tag: &AddTag);
     /// A tape ends; its file is not finished yet.
     fn closed(&mut self, tape: TapeId);
+}
+
+/// Frames that are at hand, for [`Engine::handle_frames`].
+pub trait Frames {
+    /// The next one, and what was seen of it; none when it would have to be waited or looked for.
+    fn next(&mut self) -> Option<(Frame<'_>, Seen)>;
+    /// One that will come soon, each once; none when no more can be told.
+    fn soon(&mut self) -> Option<Frame<'_>>;
+    /// What was seen of that one.
+    fn note(&mut self, seen: Seen);
 }
 
 /// How the engine runs.
@@ -244,10 +255,39 @@ impl Engine {
         }
     }
 
+    /// Takes in all frames that are at hand, and looks at those that will come; tells how many it took. A fault
+    /// is caught for many of them: that costs more than some of what is done to one.
+    pub fn handle_frames(&mut self, frames: &mut impl Frames) -> u64 {
+        let mut count = 0;
+        loop {
+            let (tap, last) = (&mut self.tap, &mut self.last);
+            let many = || {
+                while let Some((frame, seen)) = frames.next() {
+                    count += 1;
+                    *last = frame.at;
+                    tap.handle_seen(&frame, &seen);
+                    while let Some(frame) = frames.soon() {
+                        let seen = tap.foresee(&frame);
+                        frames.note(seen);
+                    }
+                    if let Some(output) = tap.poll_output() {
+                        return Some(output);
+                    }
+                }
+                None
+            };
+            match catch_unwind(AssertUnwindSafe(many)) {
+                Ok(Some(output)) => self.route_all(output),
+                Ok(None) => return count,
+                Err(_) => self.stumble(),
+            }
+        }
+    }
+
     /// This frame comes soon; see [`Tap::foresee`].
     #[inline]
-    pub fn foresee(&mut self, frame: &Frame<'_>) {
-        self.tap.foresee(frame);
+    pub fn foresee(&mut self, frame: &Frame<'_>) -> Seen {
+        self.tap.foresee(frame)
     }
 
     /// Takes in whole lines of a TLS key log.

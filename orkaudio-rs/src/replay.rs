@@ -7,7 +7,7 @@ use crate::{
         CaptureError, filter::Filter, pace, pace::Pace, progress::Progress, set::CaptureSet,
     },
     config::Config,
-    engine::{Engine, Listener},
+    engine::{Engine, Frames as _, Listener},
     keylog, report, setup,
     tape::{
         finish::{Finished, Outcome, Report},
@@ -142,7 +142,7 @@ pub fn run(
     let mut pace = replay.paced.then(Pace::default);
     let progress = Progress::new(set.total_bytes());
     let mut failure = None;
-    let mut frames = 0u64;
+    let (mut frames, mut next_progress) = (0u64, PROGRESS);
     // Brought by capture files, not taken in yet.
     let mut keys = VecDeque::new();
     loop {
@@ -188,12 +188,17 @@ pub fn run(
                 engine.handle_keys(&text);
             }
             engine.handle_frame(&frame);
-            while let Some(frame) = set.look_ahead() {
-                engine.foresee(&frame);
+            while let Some(frame) = set.soon() {
+                let seen = engine.foresee(&frame);
+                set.note(seen);
+            }
+            if filter.is_none() && pace.is_none() {
+                frames += engine.handle_frames(&mut set);
             }
         }
         frames += 1;
-        if frames.is_multiple_of(PROGRESS) {
+        if frames >= next_progress {
+            next_progress = frames + PROGRESS;
             progress.update(set.position(), frames);
             if stop.load(Ordering::Relaxed) {
                 break;

@@ -8,7 +8,7 @@ use crate::{
     call::{
         candidates::Stray,
         command::{Command, Reply},
-        foresee::Foreseen,
+        foresee::{Foreseen, Seen},
         keeping::{Form, Letter},
         output::{EndReason, Output, TapeId},
         settings::Settings,
@@ -17,6 +17,7 @@ use crate::{
     packet::{
         Datagram, Frame,
         decoder::{self, Decoder, Limits, Sink, TcpStream},
+        fast::FastUdp,
     },
     signal::{
         Fact, Signal,
@@ -219,23 +220,41 @@ impl Tap {
         }
         if let Some(udp) = self.decoder.fast_udp(frame) {
             self.frames_fast += 1;
-            if self.core.board.handle_flow(frame.at, udp.key, udp.payload) {
-                return;
+            if !self.core.board.handle_flow(frame.at, udp.key, udp.payload) {
+                self.handle_unknown(frame.at, &udp);
             }
-            self.core.now = frame.at;
-            let (source, destination) = (udp.key.source(), udp.key.destination());
-            return self.core.unknown(source, destination, udp.payload);
+            return;
         }
         self.handle_odd(frame);
     }
 
+    /// The same for a frame of which [`foresee`](Self::foresee) said this. Of another frame it would be wrong.
+    #[inline]
+    pub fn handle_seen(&mut self, frame: &Frame<'_>, seen: &Seen) {
+        let Some((key, place, payload)) = seen.find(frame) else { return self.handle_frame(frame) };
+        self.frames += 1;
+        if frame.at >= self.next_due {
+            self.deliver_due(frame.at);
+        }
+        self.frames_fast += 1;
+        if !self.core.board.handle_flow_from(frame.at, key, place, payload) {
+            self.handle_unknown(frame.at, &FastUdp { key, payload });
+        }
+    }
+
+    #[cold]
+    fn handle_unknown(&mut self, at: Timestamp, udp: &FastUdp<'_>) {
+        self.core.now = at;
+        self.core.unknown(udp.key.source(), udp.key.destination(), udp.payload);
+    }
+
     /// This frame comes some twenty frames after the one that comes next: asks for the memory that it will need,
     /// in three steps, so that packets do not wait for it one after the other. Changes nothing but what is in
-    /// caches.
+    /// caches. Says what it saw, for [`handle_seen`](Self::handle_seen).
     #[inline]
-    pub fn foresee(&mut self, frame: &Frame<'_>) {
-        let key = self.decoder.fast_udp(frame).map(|udp| udp.key);
-        self.foreseen.foresee(&self.core.board, key);
+    pub fn foresee(&mut self, frame: &Frame<'_>) -> Seen {
+        let udp = self.decoder.fast_udp(frame);
+        self.foreseen.foresee(&self.core.board, frame, udp)
     }
 
     #[cold]

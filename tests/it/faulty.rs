@@ -4,13 +4,16 @@ use ork_tests::scenario::play;
 use orkaudio::{
     announce,
     config::Config,
-    engine::{Engine, Listener},
+    engine::{Engine, Frames, Listener},
     setup,
     tape::finish::Report,
 };
 use orkbase::{
     audio::codec::{BuiltIn, Codec, Decoder, DecoderSource},
-    call::output::{AddTag, EndReason, Opening, TapeId},
+    call::{
+        foresee::Seen,
+        output::{AddTag, EndReason, Opening, TapeId},
+    },
     message::tape::TapeMessage,
     packet::{Frame, LinkType},
     time::Timestamp,
@@ -36,8 +39,53 @@ impl Listener for Deaf {
     fn closed(&mut self, _tape: TapeId) {}
 }
 
+/// Frames of a scenario, all of them at hand.
+struct AtHand<'a> {
+    frames: &'a [(u64, Vec<u8>)],
+    taken: usize,
+    seen: Vec<Seen>,
+}
+
+impl AtHand<'_> {
+    fn frame(&self, index: usize) -> Option<Frame<'_>> {
+        let (at, bytes) = self.frames.get(index)?;
+        let wire_len = u32::try_from(bytes.len()).unwrap_or(0);
+        Some(Frame { at: Timestamp(*at), link: LinkType::Ethernet, wire_len, bytes })
+    }
+}
+
+impl Frames for AtHand<'_> {
+    fn next(&mut self) -> Option<(Frame<'_>, Seen)> {
+        self.taken += 1;
+        let seen = self.seen.get(self.taken - 1).copied().unwrap_or(Seen::NOTHING);
+        Some((self.frame(self.taken - 1)?, seen))
+    }
+
+    fn soon(&mut self) -> Option<Frame<'_>> {
+        let index = self.seen.len().max(self.taken);
+        if index >= self.taken + 20 {
+            return None;
+        }
+        self.seen.resize(index, Seen::NOTHING);
+        self.frame(index)
+    }
+
+    fn note(&mut self, seen: Seen) {
+        self.seen.push(seen);
+    }
+}
+
 #[test]
 fn a_fault_ends_the_call_it_was_looking_at_only() {
+    one_call_is_broken(false);
+}
+
+#[test]
+fn a_fault_among_many_frames_does_no_more() {
+    one_call_is_broken(true);
+}
+
+fn one_call_is_broken(together: bool) {
     let home = tempfile::tempdir().unwrap();
     let calls = play(
         "a->b INVITE pcmu; b->a 200; a->b ACK; rtp 1s; \
@@ -57,10 +105,14 @@ fn a_fault_ends_the_call_it_was_looking_at_only() {
         true
     })
     .unwrap();
-    for (at, bytes) in &calls.frames {
-        let (at, link) = (Timestamp(*at), LinkType::Ethernet);
-        let wire_len = u32::try_from(bytes.len()).unwrap();
-        engine.handle_frame(&Frame { at, link, wire_len, bytes });
+    let mut frames = AtHand { frames: &calls.frames, taken: 0, seen: Vec::new() };
+    if together {
+        let taken = engine.handle_frames(&mut frames);
+        assert_eq!(usize::try_from(taken).unwrap(), calls.frames.len());
+        assert_eq!(frames.seen.len(), calls.frames.len(), "all but the first were foreseen");
+    }
+    while let Some((frame, _)) = frames.next().filter(|_| !together) {
+        engine.handle_frame(&frame);
     }
     let (tap, ..) = engine.close(Timestamp(calls.end), EndReason::Shutdown);
     assert!(tap.calls.faults >= 1);

@@ -2,11 +2,13 @@
 
 use orkaudio::{
     capture::set::CaptureSet,
+    engine::Frames as _,
     tape::{file::TapeFile, wav::Layout},
 };
 use orkbase::{
     audio::tape::{Frame as Pcm, PcmSink, Scratch, TapeAudio},
     call::{
+        foresee::Seen,
         output::{Output, TapeId},
         settings::Settings,
     },
@@ -121,13 +123,18 @@ impl Way {
     }
 
     /// This frame comes soon.
-    pub fn foresee(&mut self, frame: &Frame<'_>) {
-        self.tap.foresee(frame);
+    pub fn foresee(&mut self, frame: &Frame<'_>) -> Seen {
+        self.tap.foresee(frame)
     }
 
     /// Takes in a frame and does what it leads to.
     pub fn handle(&mut self, frame: &Frame<'_>) {
-        self.tap.handle_frame(frame);
+        self.handle_seen(frame, &Seen::NOTHING);
+    }
+
+    /// The same for a frame of which this was seen.
+    pub fn handle_seen(&mut self, frame: &Frame<'_>, seen: &Seen) {
+        self.tap.handle_seen(frame, seen);
         while let Some(output) = self.tap.poll_output() {
             match output {
                 Output::Opened(opening) if self.audio => {
@@ -160,6 +167,14 @@ impl Way {
     }
 }
 
+#[inline]
+fn look_ahead(set: &mut CaptureSet, path: &mut Way) {
+    while let Some(frame) = set.soon() {
+        let seen = path.foresee(&frame);
+        set.note(seen);
+    }
+}
+
 /// Sends a capture so far; tells of how many frames, and something that depends on all of them.
 ///
 /// # Errors
@@ -178,8 +193,11 @@ pub fn walk(capture: &Path, stage: Stage) -> Result<(u64, u64), String> {
         match (&mut path, stage) {
             (Some(path), _) => {
                 path.handle(&frame);
-                while let Some(frame) = set.look_ahead() {
-                    path.foresee(&frame);
+                look_ahead(&mut set, path);
+                while let Some((frame, seen)) = set.next() {
+                    frames += 1;
+                    path.handle_seen(&frame, &seen);
+                    look_ahead(&mut set, path);
                 }
             }
             (None, Stage::Read) => sum = sum.wrapping_add(frame.at.0),

@@ -5,7 +5,8 @@
 
 use super::CaptureError;
 use super::file::{CaptureFile, Record, cannot_open};
-use crate::keylog::Text;
+use crate::{engine::Frames, keylog::Text};
+use orkbase::call::foresee::Seen;
 use orkbase::packet::{Frame, LinkType};
 use orkbase::time::Timestamp;
 use std::collections::VecDeque;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Frames looked for ahead, the current one included.
 const AHEAD: usize = 24;
+/// Places for them: a power of two, that the next one is found by a mask.
+const RING: usize = AHEAD.next_power_of_two();
 
 const NO_FRAME: Frame<'static> =
     Frame { at: Timestamp(0), link: LinkType::Ethernet, wire_len: 0, bytes: &[] };
@@ -24,9 +27,11 @@ pub struct CaptureSet {
     waiting: VecDeque<Source>,
     current: Option<CaptureFile>,
     /// Where the frame last advanced to lies, and those behind it that are in memory already: a ring.
-    ring: [Record; AHEAD],
+    ring: [Record; RING],
     first: usize,
     found: usize,
+    /// What was seen of those found ahead.
+    seen: [Seen; RING],
     /// TLS keys that files brought.
     keys: Vec<Text>,
     /// Bytes of files that are done, frames likewise.
@@ -75,9 +80,10 @@ impl CaptureSet {
         Ok(Self {
             waiting,
             current: None,
-            ring: [Record::NONE; AHEAD],
+            ring: [Record::NONE; RING],
             first: 0,
             found: 0,
+            seen: [Seen::NOTHING; RING],
             keys: Vec::new(),
             bytes_before: 0,
             frames_before: 0,
@@ -101,7 +107,7 @@ impl CaptureSet {
     #[inline]
     pub fn advance(&mut self) -> Result<bool, CaptureError> {
         if self.found > 1 {
-            (self.first, self.found) = ((self.first + 1) % AHEAD, self.found - 1);
+            (self.first, self.found) = ((self.first + 1) % RING, self.found - 1);
             return Ok(true);
         }
         self.step()
@@ -128,7 +134,10 @@ impl CaptureSet {
     }
 
     fn put(&mut self, record: Record) {
-        if let Some(place) = self.ring.get_mut((self.first + self.found) % AHEAD) {
+        if let Some(place) = self.seen.get_mut((self.first + self.found) % RING) {
+            *place = Seen::NOTHING;
+        }
+        if let Some(place) = self.ring.get_mut((self.first + self.found) % RING) {
             *place = record;
             self.found += 1;
         }
@@ -141,11 +150,15 @@ impl CaptureSet {
             return None;
         }
         let file = self.current.as_mut()?;
-        let place = self.ring.get_mut((self.first + self.found) % AHEAD)?;
+        let place = self.ring.get_mut((self.first + self.found) % RING)?;
         if !file.at_hand(place) {
             return None;
         }
         self.found += 1;
+        if let Some(place) = self.seen.get_mut((self.first + self.found).wrapping_sub(1) % RING) {
+            // Until it is noted.
+            place.forget();
+        }
         Some(file.frame(place))
     }
 
@@ -185,6 +198,7 @@ impl CaptureSet {
     }
 
     /// The frame advanced to; an empty one before the first and behind the last.
+    #[inline]
     #[must_use]
     pub fn frame(&self) -> Frame<'_> {
         let record = self.ring.get(self.first).filter(|_| self.found > 0);
@@ -250,6 +264,30 @@ impl CaptureSet {
     #[must_use]
     pub fn total_bytes(&self) -> Option<u64> {
         self.total
+    }
+}
+
+impl Frames for CaptureSet {
+    #[inline]
+    fn next(&mut self) -> Option<(Frame<'_>, Seen)> {
+        if self.found <= 1 {
+            return None;
+        }
+        (self.first, self.found) = ((self.first + 1) % RING, self.found - 1);
+        let seen = self.seen.get(self.first).copied()?;
+        Some((self.frame(), seen))
+    }
+
+    #[inline]
+    fn soon(&mut self) -> Option<Frame<'_>> {
+        self.look_ahead()
+    }
+
+    #[inline]
+    fn note(&mut self, seen: Seen) {
+        if let Some(place) = self.seen.get_mut((self.first + self.found).wrapping_sub(1) % RING) {
+            *place = seen;
+        }
     }
 }
 
@@ -329,6 +367,61 @@ mod tests {
         put("z.pcap.gz", b"\x1f\x8b");
         let refused = CaptureSet::expand(&[directory.path()]).unwrap_err().to_string();
         assert!(refused.contains("zcat"), "{refused}");
+    }
+
+    /// A frame of UDP with this payload.
+    fn udp(payload: u8) -> Vec<u8> {
+        let mut bytes = vec![0; 12];
+        bytes.extend([8, 0, 0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0]);
+        bytes.extend([10, 0, 0, 1, 10, 0, 0, 2, 0x40, 0, 0x50, 0, 0, 9, 0, 0, payload]);
+        bytes
+    }
+
+    #[test]
+    fn what_was_seen_of_a_frame_comes_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.pcap");
+        let link = LinkType::Ethernet;
+        let mut writer = PcapWriter::new(Vec::new(), link).unwrap();
+        for number in 0..100 {
+            // Every seventh is nothing that could be seen; lengths tell frames apart.
+            let mut bytes = if number % 7 == 3 { vec![0; 60] } else { udp(number) };
+            bytes.resize(bytes.len() + usize::from(number), 0);
+            writer.write(&Frame { at: Timestamp(1), link, wire_len: 0, bytes: &bytes }).unwrap();
+        }
+        fs::write(&path, writer.close().unwrap()).unwrap();
+        let mut set = CaptureSet::expand(&[path]).unwrap();
+        let mut tap = orkbase::tap::Tap::new(Default::default(), Default::default(), 1);
+        let mut taken = 0;
+        assert!(set.next().is_none(), "nothing was found yet");
+        while set.advance().unwrap() {
+            taken += 1;
+            // What was found and not noted is not known either.
+            while let Some(frame) = set.soon() {
+                let (length, seen) = (frame.bytes.len(), tap.foresee(&frame));
+                if length % 5 > 0 {
+                    set.note(seen);
+                }
+            }
+            while let Some((frame, seen)) = set.next() {
+                let number = taken;
+                let length = if number % 7 == 3 { 60 } else { 43 } + number;
+                assert_eq!(frame.bytes.len(), length);
+                let known = number % 7 != 3 && length % 5 > 0;
+                assert_eq!(seen.payload(&frame).is_some(), known, "{number}");
+                if let Some(payload) = seen.payload(&frame) {
+                    assert_eq!(usize::from(payload[0]), number);
+                }
+                taken += 1;
+                while let Some(frame) = set.soon() {
+                    let (length, seen) = (frame.bytes.len(), tap.foresee(&frame));
+                    if length % 5 > 0 {
+                        set.note(seen);
+                    }
+                }
+            }
+        }
+        assert_eq!((taken, set.frames()), (100, 100));
     }
 
     /// Frames, errors and keys as they come, and what the numbers say meanwhile.

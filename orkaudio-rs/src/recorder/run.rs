@@ -52,7 +52,7 @@ impl Taker for Watched<'_> {
 
     #[inline]
     fn foresee(&mut self, frame: &Frame<'_>) {
-        self.engine.foresee(frame);
+        let _seen = self.engine.foresee(frame);
     }
 }
 

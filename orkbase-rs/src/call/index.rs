@@ -3,7 +3,10 @@
 //! Law: keys come from the wire, so every map is keyed by a per-process random seed and has a bound;
 //! no map is ever walked for output. Flows are written by the media path, endpoints by signalling.
 
-use super::{flow_table::FlowTable, party::Role};
+use super::{
+    flow_table::{FlowTable, Place},
+    party::Role,
+};
 use crate::packet::fast::FlowKey;
 use foldhash::fast::RandomState;
 use std::{collections::HashMap, net::SocketAddr};
@@ -75,10 +78,16 @@ impl Flows {
         self.v4.get(key)
     }
 
-    /// A packet of this flow will come soon: asks for its entry.
+    /// A packet of this flow will come soon: asks for its entry, and tells where it should be.
     #[inline]
-    pub fn ask(&self, key: FlowKey) {
-        self.v4.ask(key);
+    pub(super) fn ask(&self, key: FlowKey) -> Place {
+        self.v4.ask(key)
+    }
+
+    /// As [`v4`](Self::v4), of a flow that was asked for. None if the table has grown since, perhaps.
+    #[inline]
+    pub(super) fn v4_from(&self, place: Place, key: FlowKey) -> Option<FlowOwner> {
+        self.v4.get_from(place, key)
     }
 
     /// Owner of any flow.

@@ -5,6 +5,7 @@
 
 use super::{
     dialog::Progress,
+    flow_table::Place,
     index::{CallSlot, EndpointOwner, FlowId, FlowOwner},
     meaning::{introduce, learn},
     party::Role,
@@ -42,6 +43,22 @@ impl Switchboard {
     pub fn handle_flow(&mut self, at: Timestamp, key: FlowKey, payload: &[u8]) -> bool {
         self.pass_time(at);
         let Some(owner) = self.flows.v4(key) else { return false };
+        self.known_flow(at, FlowId::V4(key), owner, payload);
+        true
+    }
+
+    /// The same for a flow that was asked for, and should be at this place.
+    #[inline]
+    pub(crate) fn handle_flow_from(
+        &mut self,
+        at: Timestamp,
+        key: FlowKey,
+        place: Place,
+        payload: &[u8],
+    ) -> bool {
+        self.pass_time(at);
+        let found = self.flows.v4_from(place, key).or_else(|| self.flows.v4(key));
+        let Some(owner) = found else { return false };
         self.known_flow(at, FlowId::V4(key), owner, payload);
         true
     }
@@ -215,6 +232,10 @@ impl Switchboard {
         // Telephone events may come under an SSRC of their own: they silence nobody.
         let events = kinds::kind(call.dialog.format(role, rtp.payload_type)) == Kind::Event;
         let may_be_heard = !events && newcomer_is_heard(call, at, flow, role);
+        if call.streams.is_empty() {
+            // One of each party is all there is, as a rule.
+            call.streams.reserve_exact(2);
+        }
         call.streams.push(Stream::new(role, rtp.ssrc, flow.source(), flow.destination()));
         if may_be_heard {
             call.activate(index);
@@ -372,11 +393,11 @@ impl Switchboard {
         let first = stream.end == i64::MIN;
         match arrival {
             Arrival::Next | Arrival::Ahead if first => {}
-            Arrival::Next if slot.is_some() => stream.frame = length,
+            Arrival::Next if slot.is_some() => stream.set_frame(length),
             Arrival::Next => {
-                let frame = tick - (stream.end - stream.frame);
+                let frame = tick - (stream.end - stream.frame());
                 if frame > 0 && frame <= TICKS_PER_SEC / 4 {
-                    stream.frame = frame;
+                    stream.set_frame(frame);
                 }
             }
             Arrival::Ahead => {
@@ -384,11 +405,11 @@ impl Switchboard {
                 let missing = extended.saturating_sub(stream.highest + 1);
                 stream.longest_gap = stream.longest_gap.max(missing);
                 // A pause is not missing, even if a packet behind it came early.
-                let packets = i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame);
+                let packets = i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame());
                 stream.gap += packets.min(tick - stream.end).max(0);
             }
             Arrival::Behind => stream.gap = (stream.gap - length).max(0),
-            Arrival::Restart => stream.frame = length,
+            Arrival::Restart => stream.set_frame(length),
             Arrival::Ancient | Arrival::Duplicate => {}
         }
         stream.end = stream.end.max(tick + length);
@@ -436,9 +457,9 @@ impl Switchboard {
         match arrival {
             Arrival::Ahead => {
                 let missing = extended.saturating_sub(stream.highest + 1);
-                stream.gap += i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame);
+                stream.gap += i64::try_from(missing).unwrap_or(0).saturating_mul(stream.frame());
             }
-            Arrival::Behind => stream.gap = (stream.gap - stream.frame).max(0),
+            Arrival::Behind => stream.gap = (stream.gap - stream.frame()).max(0),
             Arrival::Next | Arrival::Restart | Arrival::Ancient | Arrival::Duplicate => {}
         }
         stream.highest = stream.highest.max(extended);

@@ -10,7 +10,7 @@ pub mod digits;
 pub mod early;
 pub mod filter;
 mod flow_table;
-pub(crate) mod foresee;
+pub mod foresee;
 pub mod index;
 pub mod keeping;
 pub mod links;

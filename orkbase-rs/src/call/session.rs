@@ -27,7 +27,7 @@ pub enum Wanted {
 
 /// One call. What every packet needs comes first.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct Call {
     /// Capture time of its first media packet: zero of its timeline.
     pub epoch: Option<Timestamp>,

@@ -18,7 +18,7 @@ use crate::{
     },
     time::Timestamp,
 };
-use std::net::SocketAddr;
+use std::{mem::offset_of, net::SocketAddr};
 
 /// What stands for the codec of a stream that carried no audio.
 pub const NO_CODEC: &str = "none";
@@ -66,9 +66,20 @@ pub struct Codec {
     pub sealed: Option<&'static str>,
 }
 
-/// One SSRC of one party. What every packet needs comes first, up to `sequence`.
+/// One SSRC of one party. What every packet touches are the three cache lines from `timeline`, but for its
+/// beginning, to `sequence`, but for its end.
 #[repr(C, align(64))]
 pub struct Stream {
+    /// The tape on which it has the number `leg`.
+    pub introduced: TapeId,
+    /// Audio missing where packets are missing, in ticks.
+    pub gap: i64,
+    /// Packets too old to be placed.
+    pub late: u64,
+    /// Clock.
+    pub timeline: Timeline,
+    /// How unevenly its packets come.
+    pub jitter: Jitter,
     /// Payload type of the last packet and its meaning: what the fast path compares.
     pub payload_type: u8,
     /// It is the stream that is heard for its role.
@@ -81,8 +92,8 @@ pub struct Stream {
     pub role: Role,
     /// What the payload type means.
     pub meaning: Meaning,
-    /// Synchronisation source.
-    pub ssrc: u32,
+    /// See [`frame`](Self::frame).
+    frame: i32,
     /// The tape that knows this stream and all its codecs.
     pub tape: TapeId,
     /// Decrypts what it sends, when signalling showed keys.
@@ -91,46 +102,44 @@ pub struct Stream {
     pub last_at: Timestamp,
     /// Where the newest audio ends, in ticks of the call.
     pub end: i64,
-    /// Length of one packet in ticks, from the last two timestamps.
-    pub frame: i64,
     /// Highest extended sequence number placed.
     pub highest: u64,
-    /// How unevenly its packets come.
-    pub jitter: Jitter,
-    /// Clock.
-    pub timeline: Timeline,
     /// Sequence account.
     pub sequence: Sequence,
-    /// The tape on which it has the number `leg`.
-    pub introduced: TapeId,
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// Keys that could not be used: suite unknown or malformed.
+    pub keys_refused: u32,
     /// First seen from here.
     pub source: SocketAddr,
     /// First seen to here.
     pub destination: SocketAddr,
     /// Every payload type met.
     pub codecs: Vec<Codec>,
-    /// Audio missing where packets are missing, in ticks.
-    pub gap: i64,
     /// Holes in the sequence.
     pub gaps: u64,
     /// Copies of lost packets that were placed (RFC 2198).
     pub recovered: Recovered,
     /// Longest hole in packets.
     pub longest_gap: u64,
-    /// Packets too old to be placed.
-    pub late: u64,
     /// Audio packets that could not be decoded.
     pub undecoded: u64,
     /// Encrypted packets that came before any key fitted.
     pub early: Option<Box<Early>>,
     /// Finds keys in its telephone events, once there are any.
     pub dtmf: Option<Box<Detector>>,
-    /// Keys that could not be used: suite unknown or malformed.
-    pub keys_refused: u32,
     /// Packets whose SRTP authentication failed.
     pub unauthentic: u64,
     /// Packets that came while another stream of the same party was heard.
     pub unheard: u64,
+}
+
+impl Stream {
+    /// Where the bytes begin that every packet touches.
+    pub(crate) const HOT_FROM: usize = offset_of!(Self, timeline) + Timeline::HOT_FROM;
+    /// How many they are.
+    pub(crate) const HOT_BYTES: usize =
+        offset_of!(Self, sequence) + Sequence::HOT_BYTES - Self::HOT_FROM;
 }
 
 impl std::fmt::Debug for Stream {
@@ -161,7 +170,7 @@ impl Stream {
             codecs: Vec::new(),
             last_at: Timestamp::default(),
             end: i64::MIN,
-            frame: 160 * TICKS_PER_SAMPLE_8K,
+            frame: 160 * 6,
             jitter: Jitter::default(),
             gap: 0,
             gaps: 0,
@@ -179,16 +188,29 @@ impl Stream {
         }
     }
 
+    /// Length of one packet in ticks, from the last two timestamps.
+    #[inline]
+    #[must_use]
+    pub fn frame(&self) -> i64 {
+        i64::from(self.frame)
+    }
+
+    /// One packet is so long; half a day at most.
+    #[inline]
+    pub fn set_frame(&mut self, ticks: i64) {
+        self.frame = i32::try_from(ticks).unwrap_or(i32::MAX);
+    }
+
     /// How long a payload lasts, in ticks of the timeline.
     #[inline]
     #[must_use]
     pub fn length(&self, payload: &[u8]) -> i64 {
-        let Meaning::Audio { format, .. } = self.meaning else { return self.frame };
+        let Meaning::Audio { format, .. } = self.meaning else { return self.frame() };
         if matches!(format, AudioCodec::Pcmu | AudioCodec::Pcma) {
             return i64::try_from(payload.len()).unwrap_or(0) * TICKS_PER_SAMPLE_8K;
         }
         match format.ticks_in(payload) {
-            0 => self.frame,
+            0 => self.frame(),
             ticks => i64::from(ticks) * TICKS_PER_SEC / i64::from(format.clock_rate()),
         }
     }
@@ -242,7 +264,7 @@ impl Stream {
             missing: losses.lost + self.late,
             runs: losses.runs,
             jitter_ms: self.jitter.micros() as f64 / 1e3,
-            packet_ms: self.frame as f64 * 1e3 / TICKS_PER_SEC as f64,
+            packet_ms: f64::from(self.frame) * 1e3 / TICKS_PER_SEC as f64,
         };
         // IAX2 hosts are IPv4-mapped in here.
         let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());

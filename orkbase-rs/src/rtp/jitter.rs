@@ -11,11 +11,13 @@ const SHIFT: u32 = 20;
 pub struct Jitter {
     /// Nanoseconds in a unit of the RTP clock, times 2^20.
     scale: i64,
-    /// Arrival in nanoseconds, and timestamp, of the packet before.
-    last: Option<(u64, u32)>,
     /// 16 times the jitter in nanoseconds.
     scaled: u64,
     most: u64,
+    /// Arrival in nanoseconds, and timestamp, of the packet before, if it is `compared` with one.
+    before: u64,
+    earlier: u32,
+    compared: bool,
 }
 
 impl Jitter {
@@ -24,28 +26,28 @@ impl Jitter {
         let scale = (1_000_000_000i64 << SHIFT) / i64::from(rate.max(1));
         if scale != self.scale {
             self.scale = scale;
-            self.last = None;
+            self.compared = false;
         }
     }
 
     /// The sender began anew: the next packet is compared with none before.
     pub const fn restart(&mut self) {
-        self.last = None;
+        self.compared = false;
     }
 
     /// Takes in a packet: its arrival in nanoseconds and its timestamp.
     #[inline]
     pub fn note(&mut self, at: u64, timestamp: u32) {
-        if let Some((before, earlier)) = self.last {
-            let units = i64::from(timestamp.wrapping_sub(earlier).cast_signed());
+        if self.compared {
+            let units = i64::from(timestamp.wrapping_sub(self.earlier).cast_signed());
             // Within 2^31 units of at most 125 us and 2^63: no overflow below 1000 Hz clocks.
             let spoken = units.wrapping_mul(self.scale) >> SHIFT;
-            let passed = at.wrapping_sub(before).cast_signed();
+            let passed = at.wrapping_sub(self.before).cast_signed();
             let apart = passed.wrapping_sub(spoken).unsigned_abs();
             self.scaled = (self.scaled + apart).saturating_sub((self.scaled + 8) >> 4);
             self.most = self.most.max(self.scaled);
         }
-        self.last = Some((at, timestamp));
+        (self.before, self.earlier, self.compared) = (at, timestamp, true);
     }
 
     /// The jitter now, in microseconds.

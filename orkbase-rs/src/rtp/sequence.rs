@@ -37,11 +37,10 @@ pub enum Arrival {
 pub struct Sequence {
     /// Bit `i` set: `highest - i` was received.
     seen: u128,
-    /// Highest extended number seen.
+    /// Highest extended number seen; 0 before the first packet, and never after it.
     highest: u64,
     /// Distinct packets.
     received: u64,
-    started: bool,
     /// Extended number of the epoch's first packet.
     first: u64,
     /// Expected in epochs that are over.
@@ -52,13 +51,13 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Bytes of it that a packet in its turn touches.
+    /// Bytes of it, from its beginning, that a packet in its turn touches.
     pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(Self, first);
 
     /// Accounts one packet; gives its extended number and how it stands.
     #[inline]
     pub fn accept(&mut self, sequence: u16) -> (u64, Arrival) {
-        if self.started && sequence == self.next_expected() {
+        if self.highest != 0 && sequence == self.next_expected() {
             if self.seen >> (WINDOW - 1) == 0 {
                 self.leave(1);
             }
@@ -80,8 +79,7 @@ impl Sequence {
     }
 
     fn accept_odd(&mut self, sequence: u16) -> (u64, Arrival) {
-        if !self.started {
-            self.started = true;
+        if self.highest == 0 {
             // One epoch above zero, so that a packet before the first still has a number.
             return self.restart(0x1_0000 + u64::from(sequence));
         }
@@ -132,7 +130,7 @@ impl Sequence {
     #[must_use]
     pub fn losses(&self) -> Losses {
         let mut all = self.clone();
-        if all.started {
+        if all.highest != 0 {
             all.leave(WINDOW);
         }
         all.losses.close();
@@ -184,7 +182,7 @@ impl Sequence {
     /// Packets the sender must have sent between the first and the last that we saw.
     #[must_use]
     pub const fn expected(&self) -> u64 {
-        self.expected_before + if self.started { self.highest - self.first + 1 } else { 0 }
+        self.expected_before + if self.highest == 0 { 0 } else { self.highest - self.first + 1 }
     }
 
     /// Expected and never received.

@@ -7,6 +7,7 @@
 
 /// The timeline's unit: 1/48000 s. Whole samples of 8, 12, 16, 24 and 48 kHz fall on it.
 pub const TICKS_PER_SEC: i64 = 48_000;
+const UNITS: u32 = 48_000;
 /// Ticks in one 8 kHz sample; anchors lie on this grid, so that telephone audio is never resampled.
 pub const TICKS_PER_SAMPLE_8K: i64 = 6;
 /// Ticks in a millisecond.
@@ -25,7 +26,11 @@ const DRIFT_DEADBAND: i64 = 4 * TICKS_PER_MILLI;
 /// Nanoseconds of capture time to ticks.
 #[must_use]
 pub fn ticks_from_nanos(nanos: u64) -> i64 {
-    i64::try_from(nanos / 125_000 * 6 + nanos % 125_000 * 6 / 125_000).unwrap_or(i64::MAX)
+    let ticks = match nanos.checked_mul(6) {
+        Some(whole) => whole / 125_000,
+        None => nanos / 125_000 * 6 + nanos % 125_000 * 6 / 125_000,
+    };
+    i64::try_from(ticks).unwrap_or(i64::MAX)
 }
 
 /// Ticks to whole milliseconds, rounded to nearest; zero for negative spans.
@@ -34,53 +39,74 @@ pub fn millis_from_ticks(ticks: i64) -> u64 {
     u64::try_from((ticks + TICKS_PER_MILLI / 2) / TICKS_PER_MILLI).unwrap_or(0)
 }
 
-/// One stream's clock against ours.
+/// One stream's clock against ours. What every packet needs comes last, in one cache line if its place allows.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Timeline {
-    /// Ticks in one unit of the RTP clock, times `divisor`.
-    scale: i64,
-    divisor: i64,
+    /// Ticks moved by drift correction, signed.
+    pub drift_corrected: i64,
+    /// See [`LATE`]; of use while `late`.
+    late_since: i64,
+    late_least: i64,
+    error_before: i64,
+    /// How often the stream was anchored anew after its first packet.
+    pub jumps: u32,
     clock_rate: u32,
-    anchored: bool,
     /// Extended timestamp and place of the anchor.
     anchor_timestamp: i64,
     anchor_tick: i64,
     /// The highest extended timestamp seen.
     last_timestamp: i64,
-    late_since: Option<i64>,
-    late_least: i64,
-    usual_delay: Option<i64>,
     window_ends: i64,
-    window_least: i64,
-    error_before: i64,
-    slew: i64,
-    /// Ticks moved by drift correction, signed.
-    pub drift_corrected: i64,
-    /// How often the stream was anchored anew after its first packet.
-    pub jumps: u32,
+    /// Ticks in one unit of the RTP clock, times `divisor`.
+    scale: u32,
+    divisor: u32,
+    /// Delays are within [`JUMP`] of nothing, and moved by little more: 32 bits are plenty.
+    window_least: i32,
+    /// Nothing until `judged`.
+    usual_delay: i32,
+    slew: i32,
+    anchored: bool,
+    judged: bool,
+    late: bool,
+}
+
+/// No packet came in the window yet.
+const NONE_YET: i32 = i32::MAX;
+
+/// A delay or a part of one; what does not fit is held at the end of the scale.
+#[inline]
+fn short(ticks: i64) -> i32 {
+    let within = ticks.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+    i32::try_from(within).unwrap_or(0)
 }
 
 impl Timeline {
+    /// Where the bytes begin, to its end, that a packet touches.
+    pub(crate) const HOT_FROM: usize = std::mem::offset_of!(Self, anchor_timestamp);
+
     /// A stream with `clock_rate` units a second (0 counts as 8000).
     #[must_use]
     pub fn new(clock_rate: u32) -> Self {
         let mut timeline = Self {
-            scale: 0,
-            divisor: 1,
+            drift_corrected: 0,
+            late_since: 0,
+            late_least: i64::MAX,
+            error_before: 0,
+            jumps: 0,
             clock_rate: 0,
-            anchored: false,
             anchor_timestamp: 0,
             anchor_tick: 0,
             last_timestamp: 0,
-            late_since: None,
-            late_least: i64::MAX,
-            usual_delay: None,
             window_ends: 0,
-            window_least: i64::MAX,
-            error_before: 0,
+            scale: 0,
+            divisor: 1,
+            window_least: NONE_YET,
+            usual_delay: 0,
             slew: 0,
-            drift_corrected: 0,
-            jumps: 0,
+            anchored: false,
+            judged: false,
+            late: false,
         };
         timeline.set_clock_rate(clock_rate);
         timeline
@@ -95,12 +121,8 @@ impl Timeline {
         self.anchor_tick = self.place_of(self.last_timestamp);
         self.anchor_timestamp = self.last_timestamp;
         self.clock_rate = rate;
-        let rate = i64::from(rate);
-        (self.scale, self.divisor) = if TICKS_PER_SEC % rate == 0 {
-            (TICKS_PER_SEC / rate, 1)
-        } else {
-            (TICKS_PER_SEC, rate)
-        };
+        (self.scale, self.divisor) =
+            if UNITS % rate == 0 { (UNITS / rate, 1) } else { (UNITS, rate) };
     }
 
     /// The RTP clock in units a second.
@@ -115,12 +137,12 @@ impl Timeline {
     }
 
     #[inline]
-    const fn place_of(&self, timestamp: i64) -> i64 {
-        let units = timestamp - self.anchor_timestamp;
+    fn place_of(&self, timestamp: i64) -> i64 {
+        let scaled = (timestamp - self.anchor_timestamp) * i64::from(self.scale);
         if self.divisor == 1 {
-            self.anchor_tick + units * self.scale
+            self.anchor_tick + scaled
         } else {
-            self.anchor_tick + (units * self.scale).div_euclid(self.divisor)
+            self.anchor_tick + scaled.div_euclid(i64::from(self.divisor))
         }
     }
 
@@ -151,16 +173,16 @@ impl Timeline {
             self.jumps += 1;
             return self.anchor(arrival);
         }
-        if delay < self.window_least && settled() {
-            self.window_least = delay;
+        if delay < i64::from(self.window_least) && settled() {
+            self.window_least = short(delay);
         }
         if self.slew != 0
             || arrival >= self.window_ends
-            || delay - self.usual_delay.unwrap_or(0) > LATE
+            || delay - i64::from(self.usual_delay) > LATE
         {
             return self.correct(tick, arrival, delay);
         }
-        self.late_since = None;
+        self.late = false;
         tick
     }
 
@@ -188,9 +210,10 @@ impl Timeline {
         self.anchored = true;
         self.anchor_timestamp = self.last_timestamp;
         self.anchor_tick = tick;
-        self.usual_delay = None;
+        self.usual_delay = 0;
+        self.judged = false;
         self.begin_window(arrival);
-        self.late_since = None;
+        self.late = false;
         self.slew = 0;
         self.error_before = 0;
         tick
@@ -198,34 +221,36 @@ impl Timeline {
 
     const fn begin_window(&mut self, arrival: i64) {
         self.window_ends = arrival + DRIFT_WINDOW;
-        self.window_least = i64::MAX;
+        self.window_least = NONE_YET;
     }
 
     #[cold]
     fn correct(&mut self, tick: i64, arrival: i64, delay: i64) -> i64 {
-        if delay - self.usual_delay.unwrap_or(0) > LATE {
-            let since = *self.late_since.get_or_insert_with(|| {
+        let usual = i64::from(self.usual_delay);
+        if delay - usual > LATE {
+            if !self.late {
+                self.late = true;
+                self.late_since = arrival;
                 self.late_least = delay;
-                arrival
-            });
+            }
             self.late_least = self.late_least.min(delay);
-            if arrival - since >= LATE_SPAN {
-                let by = self.late_least - self.usual_delay.unwrap_or(0);
+            if arrival - self.late_since >= LATE_SPAN {
+                let by = self.late_least - usual;
                 self.jumps += 1;
-                self.late_since = None;
+                self.late = false;
                 return self.shift(tick, by - by.rem_euclid(TICKS_PER_SAMPLE_8K));
             }
             return tick;
         }
-        self.late_since = None;
+        self.late = false;
         if arrival >= self.window_ends {
             self.judge_drift(arrival);
         }
         if self.slew == 0 {
             return tick;
         }
-        let step = TICKS_PER_SAMPLE_8K * self.slew.signum();
-        self.slew -= step;
+        let step = TICKS_PER_SAMPLE_8K * i64::from(self.slew.signum());
+        self.slew = short(i64::from(self.slew) - step);
         self.drift_corrected += step;
         self.shift(tick, step)
     }
@@ -233,32 +258,34 @@ impl Timeline {
     fn judge_drift(&mut self, arrival: i64) {
         let least = self.window_least;
         self.begin_window(arrival);
-        if least == i64::MAX {
+        if least == NONE_YET {
             return;
         }
-        let Some(usual) = self.usual_delay else {
-            self.usual_delay = Some(least);
+        if !self.judged {
+            self.judged = true;
+            self.usual_delay = least;
             return;
-        };
-        let error = least - usual - self.slew;
+        }
+        let (usual, slew) = (i64::from(self.usual_delay), i64::from(self.slew));
+        let error = i64::from(least) - usual - slew;
         let agreed = if error.signum() == self.error_before.signum() {
             error.signum() * error.abs().min(self.error_before.abs())
         } else {
             0
         };
         if agreed.abs() >= DRIFT_DEADBAND {
-            self.slew += agreed - agreed % TICKS_PER_SAMPLE_8K;
+            self.slew = short(slew + agreed - agreed % TICKS_PER_SAMPLE_8K);
             self.error_before = 0;
         } else {
             self.error_before = error;
         }
     }
 
-    const fn shift(&mut self, tick: i64, by: i64) -> i64 {
+    fn shift(&mut self, tick: i64, by: i64) -> i64 {
         self.anchor_tick += by;
         // The window saw delays measured from the old anchor.
-        if self.window_least != i64::MAX {
-            self.window_least -= by;
+        if self.window_least != NONE_YET {
+            self.window_least = short(i64::from(self.window_least) - by);
         }
         tick + by
     }

@@ -14,13 +14,20 @@ use super::{
     holes::Holes,
     leg::{Leg as Ordered, Placed, Put},
 };
-use crate::rtp::timeline::{TICKS_PER_MILLI, TICKS_PER_SEC};
+use crate::{
+    ahead::{self, LINE},
+    rtp::timeline::{TICKS_PER_MILLI, TICKS_PER_SEC},
+};
 use std::{fmt, sync::Arc};
 
 /// A side that has been silent this long no longer holds back what is final.
 const SILENT: i64 = 100 * TICKS_PER_MILLI;
-/// A longer hole than this is left to the file (it reads as silence), in milliseconds.
-const HOLE_MS: i64 = 500;
+/// A longer hole than this part of a second is left to the file (it reads as silence).
+const HOLE: i64 = 2;
+/// A block's bytes are asked for so long before their record comes, in cache lines.
+const AHEAD: usize = 16;
+/// Cache lines of a record of 20 ms of G.711.
+const RECORD_LINES: usize = 3;
 /// Drift correction moves a packet by a sample; the packet is stretched to fit up to this many.
 const STRETCH: i64 = 3;
 /// Longest audio taken from one record, in samples: 255 ms of 48 kHz.
@@ -249,6 +256,8 @@ impl TapeAudio {
         let mut records = Records::new(bytes);
         while let Some(record) = records.next() {
             let from = bytes.len() - records.left() - record.payload.len();
+            let soon = record.payload.as_ptr().wrapping_add(AHEAD * LINE);
+            ahead::ask(soon, RECORD_LINES);
             self.handle_record(&InBlock { record, block: bytes, from }, scratch, sink);
         }
         for leg in &mut self.legs {
@@ -377,10 +386,29 @@ impl TapeAudio {
         sink: &mut dyn PcmSink,
     ) {
         let record = &placed.record;
-        let at = self.sample_of(record.tick);
         let index = usize::from(record.leg);
         let Some(leg) = self.legs.get_mut(index) else { return };
         let way = leg.ways.get(usize::from(record.slot)).copied();
+        if let Some(Way::G711(law)) = way
+            && !record.void
+            && leg.ordered.is_none()
+        {
+            return self.handle_g711(law, placed, scratch, sink);
+        }
+        self.handle_odd(way, placed, scratch, sink);
+    }
+
+    /// A record that is no audio, or of a leg that has other audio than G.711 too.
+    fn handle_odd(
+        &mut self,
+        way: Option<Way>,
+        placed: &InBlock<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn PcmSink,
+    ) {
+        let record = &placed.record;
+        let index = usize::from(record.leg);
+        let Some(leg) = self.legs.get_mut(index) else { return };
         if record.void {
             if record.anew {
                 // A pause lies before it.
@@ -397,14 +425,25 @@ impl TapeAudio {
             self.with_ordered(index, scratch, sink, &mut |leg, put| leg.handle(record, put));
             return;
         }
-        let channel = leg.channel;
         let (false, Some(Way::G711(law))) = (record.void, way) else { return };
-        if leg.ordered.is_some() {
-            self.with_ordered(index, scratch, sink, &mut |leg, put| {
-                leg.end_noise(record.tick, put);
-            });
-        }
-        let Some(leg) = self.legs.get_mut(index) else { return };
+        self.with_ordered(index, scratch, sink, &mut |leg, put| {
+            leg.end_noise(record.tick, put);
+        });
+        self.handle_g711(law, placed, scratch, sink);
+    }
+
+    #[inline]
+    fn handle_g711(
+        &mut self,
+        law: Law,
+        placed: &InBlock<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn PcmSink,
+    ) {
+        let record = &placed.record;
+        let at = self.sample_of(record.tick);
+        let Some(leg) = self.legs.get_mut(usize::from(record.leg)) else { return };
+        let channel = leg.channel;
         let payload = record.payload.get(..MAX_SAMPLES).unwrap_or(record.payload);
         let length = i64::try_from(payload.len()).unwrap_or(0);
         let follows = |(order, end): (u32, i64)| (order.wrapping_add(1) == record.order, at - end);
@@ -421,12 +460,13 @@ impl TapeAudio {
         if let Some(end) = self.ends.get_mut(channel) {
             *end = (*end).max(at + length);
         }
-        self.note_peak(channel, g711::peak(law, payload));
         if fit == 0 && at >= self.base {
             let window = self.reach(at, length, &mut scratch.window, sink);
-            g711::decode_into(law, payload, window, channel);
+            let peak = g711::decode_into(law, payload, window, channel);
+            self.note_peak(channel, peak);
             return;
         }
+        self.note_peak(channel, g711::peak(law, payload));
         scratch.samples.clear();
         g711::decode(law, payload, &mut scratch.samples);
         let (at, samples) = if fit == 0 {
@@ -478,7 +518,7 @@ impl TapeAudio {
         sink: &mut dyn PcmSink,
     ) -> &'w mut [Frame] {
         let have = i64::try_from(window.len()).unwrap_or(i64::MAX);
-        if at - self.base > have + HOLE_MS * self.rate / 1000 {
+        if at - self.base > have + self.rate / HOLE {
             sink.write(u64::try_from(self.base).unwrap_or(0), window);
             window.clear();
             self.base = at;
