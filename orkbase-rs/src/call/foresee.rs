@@ -29,10 +29,13 @@ const STREAM_LINES: usize = Stream::HOT_BYTES.div_ceil(LINE);
 const _: () = assert!(CALL_LINES <= 2 && STREAM_LINES <= 3, "a packet touches little");
 const _: () = assert!(Stream::HOT_FROM.is_multiple_of(LINE), "and all of it in these lines");
 
+/// A flow and where it should be in the table.
+type Flow = (FlowKey, Place);
+
 /// Flows of frames that come soon, and owners of those that come sooner.
 #[derive(Debug)]
 pub(crate) struct Foreseen {
-    steps: [(Option<(FlowKey, Place)>, Option<FlowOwner>); STEP],
+    steps: [(Option<Flow>, Option<FlowOwner>); STEP],
     step: usize,
 }
 

@@ -122,7 +122,7 @@ impl Timeline {
         self.anchor_timestamp = self.last_timestamp;
         self.clock_rate = rate;
         (self.scale, self.divisor) =
-            if UNITS % rate == 0 { (UNITS / rate, 1) } else { (UNITS, rate) };
+            if UNITS.is_multiple_of(rate) { (UNITS / rate, 1) } else { (UNITS, rate) };
     }
 
     /// The RTP clock in units a second.
