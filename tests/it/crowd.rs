@@ -174,7 +174,7 @@ fn five_hundred_listeners_cost_no_recording_a_sample() {
 /// A number that falls must not be called a counter: Prometheus would take the fall for a restart.
 #[test]
 fn numbers_that_fall_are_gauges() {
-    const FALL: [&str; 18] = [
+    const FALL: [&str; 19] = [
         "agents_connected",
         "call_live",
         "capture_interfaces_open",
@@ -188,6 +188,7 @@ fn numbers_that_fall_are_gauges() {
         "recordings_live",
         "rtp_flows_live",
         "tape_backlog_bytes",
+        "tape_finish_waiting",
         "tape_sync_behind_ms",
         "track_oldest_age_s",
         "track_outbox_rows",

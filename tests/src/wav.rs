@@ -1,7 +1,11 @@
 //! Reads WAV files back and answers what a listener would ask: how long, how loud, which tone,
 //! where is it silent.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
 
 /// A WAV file in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +26,16 @@ impl Wav {
     /// Says why the file is not such a WAV.
     pub fn read(path: &Path) -> Result<Self, String> {
         let name = path.display();
-        let mut reader = hound::WavReader::open(path).map_err(|e| format!("{name}: {e}"))?;
+        let file = File::open(path).map_err(|e| format!("{name}: {e}"))?;
+        Self::of(BufReader::new(file), &name.to_string())
+    }
+
+    /// The same of what is not a file; `name` is for complaints.
+    ///
+    /// # Errors
+    /// As for [`Wav::read`].
+    pub fn of(file: impl Read, name: &str) -> Result<Self, String> {
+        let mut reader = hound::WavReader::new(file).map_err(|e| format!("{name}: {e}"))?;
         let spec = reader.spec();
         if spec.bits_per_sample != 16 || spec.sample_format != hound::SampleFormat::Int {
             return Err(format!("{name}: {} bits {:?}", spec.bits_per_sample, spec.sample_format));

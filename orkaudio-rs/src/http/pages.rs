@@ -44,7 +44,7 @@ impl Page {
 }
 
 /// Numbers that go up and down.
-pub(super) const GAUGES: [&str; 14] = [
+pub(super) const GAUGES: [&str; 15] = [
     "agents.connected",
     "call.live",
     "capture.interfaces_open",
@@ -55,6 +55,7 @@ pub(super) const GAUGES: [&str; 14] = [
     "process.queued",
     "rtp.flows_live",
     "tape.backlog_bytes",
+    "tape.finish_waiting",
     "tape.sync_behind_ms",
     "track.oldest_age_s",
     "track.outbox_rows",

@@ -320,7 +320,7 @@ impl Importer {
         if self.sync {
             closed.file.sync_data().map_err(ImportError::Write)?;
         }
-        Ok((closed.part, closed.path))
+        Ok((closed.part(), closed.path))
     }
 
     /// To the processors, or to its name and to whoever is told.

@@ -51,7 +51,7 @@ fn tape(root: &Path, extension: &str) -> ClosedTape {
 fn marked(root: &Path, extension: &str) -> PathBuf {
     let mut tape = tape(root, extension);
     closed::mark(&mut tape, &message()).unwrap();
-    tape.part
+    tape.part()
 }
 
 /// What was told.
@@ -216,7 +216,7 @@ fn what_is_not_stored_is_done_again_and_told_again() {
 fn a_tape_that_was_cut_short_is_processed_and_says_so() {
     let home = tempfile::tempdir().unwrap();
     let output = Output { format: Format::ALaw, channels: Channels::Mono, ..Output::default() };
-    let part = tape(home.path(), ".wav").part;
+    let part = tape(home.path(), ".wav").part();
     let length = fs::metadata(&part).unwrap().len();
     fs::File::options().write(true).open(&part).unwrap().set_len(length - 4_001).unwrap();
     let (told, _) = process(home.path(), &output, part, true);

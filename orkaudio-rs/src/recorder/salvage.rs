@@ -8,6 +8,8 @@ use super::RunError;
 use crate::{
     report,
     tape::{
+        file::{damaged_of, doomed_of, is_doomed},
+        finish::no_recording,
         ledger::{self, Ledger},
         packets,
         recover::{self, Recovered},
@@ -18,7 +20,7 @@ use crate::{
 use orkbase::message::tape::{Stage, TapeMessage};
 use orkvault::{keys::KeyRing, ledger::Event, sealed};
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -31,6 +33,19 @@ use std::{
 
 /// Tapes saved at a time: they wait for the same disk, which forces several out as quickly as one.
 const AT_ONCE: usize = 8;
+
+/// Why there is no recording of a call.
+const DAMAGED: &str = "the disk could not keep what was written of it; it is kept as .damaged";
+const NOTHING: &str = "the recorder was killed before anything of it was on the disk";
+
+/// What became of a part that is not told of here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    /// The processors have it.
+    Processed,
+    /// It is damaged.
+    Damaged,
+}
 
 /// What is to be saved, and with what.
 #[derive(Debug)]
@@ -101,26 +116,27 @@ impl Salvage {
             self.packets(part);
             Ok(())
         })?;
-        let recids = Mutex::new(BTreeSet::new());
+        let fates = Mutex::new(BTreeMap::new());
         each(&left.parts, stop, |part| {
-            if let Some(recid) = self.part(part)? {
-                recids.lock().unwrap_or_else(PoisonError::into_inner).insert(recid);
+            if let Some((recid, fate)) = self.part(part)? {
+                fates.lock().unwrap_or_else(PoisonError::into_inner).insert(recid, fate);
             }
             done.fetch_add(1, Relaxed);
             Ok(())
         })?;
-        let recids = recids.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let fates = fates.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !left.parts.is_empty() {
             tracing::info!(tapes = left.parts.len(), "what an earlier process left is saved");
         }
         // A process killed between giving a file its name and telling of it left a finished file.
-        each(
-            &left.open,
-            stop,
-            |open| {
-                if recids.contains(&open.recid) { Ok(()) } else { self.open(open) }
-            },
-        )
+        each(&left.open, stop, |open| match fates.get(&open.recid) {
+            Some(Fate::Processed) => Ok(()),
+            Some(Fate::Damaged) => {
+                self.not_kept(open, DAMAGED);
+                Ok(())
+            }
+            None => self.open(open),
+        })
     }
 
     fn packets(&self, part: &Path) {
@@ -135,33 +151,55 @@ impl Salvage {
         }
     }
 
-    /// Makes a tape of a part and tells of it, or gives it to the processors: which recording they have then.
-    fn part(&self, part: &Path) -> Result<Option<String>, ReporterError> {
+    /// Makes a tape of a part and tells of it, or gives it to the processors, or sets it aside: which recording
+    /// is not to be looked for any more then.
+    fn part(&self, part: &Path) -> Result<Option<(String, Fate)>, ReporterError> {
         let keys = self.keys.as_deref();
-        if let Some(processed) = &self.processed {
-            match recover::mend(part, keys) {
+        if is_doomed(part) {
+            return Ok(self.set_aside(part));
+        }
+        let saved = if let Some(processed) = &self.processed {
+            recover::mend(part, keys).map(|mended| {
+                let tape = mended?;
+                tracing::warn!(orkuid = %tape.message.recid, ms = tape.duration_ms, "an earlier process left a tape to be processed");
+                // The next start finds it again if nobody takes it any more.
+                drop(processed.send(part.to_owned()));
+                Some((tape.message.recid, Fate::Processed))
+            })
+        } else {
+            match recover::recover(&self.folder, part, keys) {
                 Ok(Some(tape)) => {
-                    tracing::warn!(orkuid = %tape.message.recid, ms = tape.duration_ms, "an earlier process left a tape to be processed");
-                    // The next start finds it again if nobody takes it any more.
-                    drop(processed.send(part.to_owned()));
-                    return Ok(Some(tape.message.recid));
+                    tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
+                    self.tell(tape)?;
+                    Ok(None)
                 }
-                Ok(None) => {}
-                Err(error) => refused(part, &error),
+                Ok(None) => {
+                    tracing::info!(part = %part.display(), "removed an unfinished tape without audio");
+                    Ok(None)
+                }
+                Err(error) => Err(error),
             }
-            return Ok(None);
+        };
+        Ok(saved.unwrap_or_else(|error| {
+            refused(part, &error);
+            // It could not be forced to the disk.
+            let doomed = doomed_of(part);
+            if doomed.exists() { self.set_aside(&doomed) } else { None }
+        }))
+    }
+
+    /// Keeps what a sync failed of, and what nobody is told to be a recording.
+    fn set_aside(&self, part: &Path) -> Option<(String, Fate)> {
+        match recover::set_aside(part, self.keys.as_deref()) {
+            Ok(recid) => {
+                tracing::error!(part = %part.display(), orkuid = ?recid, "an interrupted tape is damaged: {DAMAGED}");
+                recid.map(|recid| (recid, Fate::Damaged))
+            }
+            Err(error) => {
+                refused(part, &error);
+                None
+            }
         }
-        match recover::recover(&self.folder, part, keys) {
-            Ok(Some(tape)) => {
-                tracing::warn!(orkuid = %tape.message.recid, file = tape.path, ms = tape.duration_ms, "recovered an interrupted tape");
-                self.tell(tape)?;
-            }
-            Ok(None) => {
-                tracing::info!(part = %part.display(), "removed an unfinished tape without audio");
-            }
-            Err(error) => refused(part, &error),
-        }
-        Ok(None)
     }
 
     /// What was begun and is no part any more: a finished file nobody told of, or nothing.
@@ -172,21 +210,30 @@ impl Salvage {
         }
         let plain = format!("{}.wav", open.path);
         let both = [format!("{plain}.{}", sealed::EXTENSION), plain];
-        let keys = self.keys.as_deref();
-        let mut found =
-            both.iter().filter_map(|path| recover::finished(&self.folder, path, message, keys));
-        if let Some(tape) = found.next() {
+        let found =
+            |path: &str| recover::finished(&self.folder, path, message, self.keys.as_deref());
+        if let Some(tape) = both.iter().find_map(|path| found(path)) {
             return self.tell(tape);
         }
+        let damaged = |path: &String| found(&damaged_of(Path::new(path)).to_string_lossy());
+        let damaged = both.iter().find_map(damaged).is_some();
+        self.not_kept(open, if damaged { DAMAGED } else { NOTHING });
+        Ok(())
+    }
+
+    /// Tells the end of what was begun, and that there is no recording of it.
+    fn not_kept(&self, open: &OpenTape, why: &str) {
+        let Some(message) = &open.message else { return };
         // Nobody else ends what was begun: a tracker would take the call for live for ever.
         if message.stage != Stage::Stop {
             self.track.tell(TapeMessage { stage: Stage::Stop, ..message.clone() });
         }
-        self.track.discarded(&open.recid);
-        let why = "the recorder was killed before anything of it was on the disk".to_owned();
-        let event = Event::NotKept { recid: open.recid.clone(), why };
+        if why == DAMAGED {
+            self.track.tag(no_recording(message));
+        }
+        let event = Event::NotKept { recid: open.recid.clone(), why: why.to_owned() };
         self.ledger.iter().for_each(|ledger| ledger.enter([event.clone()]));
-        Ok(())
+        self.track.discarded(&open.recid);
     }
 
     fn tell(&self, mut tape: Recovered) -> Result<(), ReporterError> {
@@ -236,4 +283,108 @@ fn each<T: Sync>(
         turn();
     });
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        format::Labels,
+        tape::{file::TapeFile, wav::Layout},
+        track::{Reporter, ReporterConfig},
+    };
+    use jiff::tz::TimeZone;
+    use orkbase::{
+        audio::tape::PcmSink as _,
+        call::output::{Opening, TapeId},
+        ids::{OrkUid, TrackingIds},
+        message::{init::InitMessage, url},
+        time::Timestamp,
+    };
+    use orkvault::{book::Rules, ledger::Link};
+    use std::{
+        fs,
+        time::{Duration, Instant},
+    };
+
+    const START: Timestamp = Timestamp(1_390_822_905_000_000_000);
+
+    /// A second of a call, left as by a kill.
+    fn leave(root: &Path, recid: &str, track: &ReporterHandle) -> PathBuf {
+        let text = format!(
+            "type=tape&recid={recid}&stage=start&captureport=AAAB&timestamp=1390822905&\
+             filename=a/{recid}.wav&localparty=1001&remoteparty=2002&direction=in&"
+        );
+        let message = TapeMessage::from_pairs(&url::decode(text.as_bytes()).unwrap()).unwrap();
+        let path = format!("a/{recid}");
+        let labels = Labels::of(&message, "2014-01-27T11:41:45+00:00");
+        let layout = Layout { rate: 8_000, channels: 2 };
+        let file = root.join(format!("{path}.wav"));
+        let mut tape = TapeFile::create(&file, layout, &labels.info(), 0o640).unwrap();
+        tape.write(0, &[[5, 6]; 8_000]);
+        let orkuid = OrkUid::new(START, &TimeZone::UTC, TrackingIds::new(1).next_id());
+        let (tape_id, rate) = (TapeId(1), 8_000);
+        track.opened(&Opening { tape: tape_id, orkuid, start: START, path, rate, message });
+        tape.close().part()
+    }
+
+    fn outbox(database: &Path) -> Vec<(String, String)> {
+        let database = rusqlite::Connection::open(database).unwrap();
+        let mut rows = database.prepare("SELECT recid, body FROM outbox ORDER BY seq").unwrap();
+        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn what_a_sync_failed_of_is_told_as_damaged_and_once() {
+        let home = tempfile::tempdir().unwrap();
+        let (root, database) = (home.path().join("tapes"), home.path().join("state.db"));
+        // Nobody listens: what is told waits there.
+        let tracker = "http://127.0.0.1:9/orktrack".parse().unwrap();
+        let init = InitMessage::new("OrkAudio", "host", 0, "");
+        let state_db = Some(database.clone());
+        let config = ReporterConfig { state_db, ..ReporterConfig::new(vec![tracker], init) };
+        let (reporter, track) = Reporter::start(config).unwrap();
+        // Damaged while it was written; damaged and closed; nothing is wrong with the third.
+        let parts = ["r0", "r1", "r2"].map(|recid| leave(&root, recid, &track));
+        fs::rename(&parts[0], doomed_of(&parts[0])).unwrap();
+        fs::rename(&parts[1], damaged_of(&root.join("a/r1.wav"))).unwrap();
+        let rules = Rules { link: Link::default(), mode: 0o600, sync: false };
+        let ledger = Arc::new(Ledger::open(&root, rules).unwrap());
+        let salvage = Salvage {
+            folder: root.clone(),
+            track: track.clone(),
+            processed: None,
+            sidecars: None,
+            ledger: Some(Arc::clone(&ledger)),
+            keys: None,
+        };
+        // The second start finds nothing to tell any more.
+        for _ in 0..2 {
+            let left = salvage.list().unwrap();
+            salvage.save(&left, &AtomicBool::new(false), &AtomicU64::new(0)).unwrap();
+            assert!(track.is_ready("r2").unwrap());
+        }
+        assert_eq!(track.open_tapes().unwrap(), []);
+        assert!(!track.is_ready("r0").unwrap() && !track.is_ready("r1").unwrap());
+        let begin = Instant::now();
+        while !outbox(&database).iter().any(|(_, body)| body.contains("stage=ready")) {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", outbox(&database));
+            thread::sleep(Duration::from_millis(5));
+        }
+        let told = outbox(&database);
+        let of = |recid: &str, what: &str| {
+            told.iter().filter(|(of, body)| of == recid && body.contains(what)).count()
+        };
+        for recid in ["r0", "r1"] {
+            let all = ["stage=ready", "notrecorded", "stage=stop"].map(|what| of(recid, what));
+            assert_eq!(all, [0, 1, 1], "{told:?}");
+            assert!(root.join(format!("a/{recid}.wav.damaged")).exists());
+        }
+        assert_eq!((of("r2", "stage=ready"), of("r2", "notrecorded")), (1, 0), "{told:?}");
+        assert!(recover::parts(&root).unwrap().is_empty());
+        assert_eq!(ledger.counts().lines, 3, "two not kept, one kept");
+        drop((salvage, track));
+        assert!(reporter.stop(Duration::ZERO) > 0, "they are still to be told");
+    }
 }

@@ -1,5 +1,6 @@
 //! What tapes ask of the disk, one function each; in tests the n-th of them fails (`failpoint`).
 
+use orkvault::disk::{Disk, System};
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -51,6 +52,38 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(test)]
     failpoint::hit()?;
     File::open(folder)?.sync_all()
+}
+
+/// The disk of tapes as the ledger beside them knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tapes;
+
+impl Disk for Tapes {
+    fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+        create(path, mode)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        #[cfg(test)]
+        failpoint::hit()?;
+        System.open(path)
+    }
+
+    fn write_all_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        write_all_at(file, bytes, at)
+    }
+
+    fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+        set_len(file, bytes)
+    }
+
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        sync_data(file)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        sync_folder(folder)
+    }
 }
 
 /// Makes chosen requests of this thread fail.

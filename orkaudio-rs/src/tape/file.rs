@@ -27,7 +27,6 @@ const REFRESH: u64 = 160_000;
 #[derive(Debug)]
 pub struct TapeFile {
     file: Vessel<Arc<Synced>>,
-    part: PathBuf,
     path: PathBuf,
     layout: Layout,
     header_bytes: usize,
@@ -76,7 +75,8 @@ impl TapeFile {
             open()
         })?;
         let header = wav::header(layout, info);
-        let begun = Vessel::create(Arc::new(Synced::new(file)), keys).and_then(|mut file| {
+        let file = Arc::new(Synced::new(file, part.clone()));
+        let begun = Vessel::create(file, keys).and_then(|mut file| {
             file.write_all_at(&header, 0)?;
             Ok(file)
         });
@@ -84,7 +84,6 @@ impl TapeFile {
         let file = begun.inspect_err(|_| drop(fs::remove_file(&part)))?;
         Ok(Self {
             file,
-            part,
             path: path.to_owned(),
             layout,
             header_bytes: header.len(),
@@ -215,7 +214,6 @@ impl TapeFile {
         let frames = self.frames();
         ClosedTape {
             file: self.file,
-            part: self.part,
             path: self.path,
             failed: self.failed,
             whole_header: self.told_bytes == self.data_bytes,
@@ -344,10 +342,8 @@ fn read_what_is_there(
 /// A tape whose audio is complete but not yet known to be on the disk.
 #[derive(Debug)]
 pub struct ClosedTape {
-    /// Its bytes.
+    /// Its bytes, and where they lie.
     pub file: Vessel<Arc<Synced>>,
-    /// Where it lies.
-    pub part: PathBuf,
     /// Where it belongs.
     pub path: PathBuf,
     /// What went wrong while it was written.
@@ -356,6 +352,21 @@ pub struct ClosedTape {
     pub whole_header: bool,
     /// What is in it.
     pub extent: Extent,
+}
+
+impl ClosedTape {
+    /// Where it lies now.
+    #[must_use]
+    pub fn part(&self) -> PathBuf {
+        self.file.store().place()
+    }
+
+    /// Makes its header tell of everything in it.
+    pub(super) fn tell_header(&mut self) -> io::Result<()> {
+        write_sizes(&mut self.file, self.extent)?;
+        self.whole_header = true;
+        Ok(())
+    }
 }
 
 /// `<path>.part`.
@@ -372,6 +383,18 @@ pub fn damaged_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".damaged");
     PathBuf::from(name)
+}
+
+/// `<path>.damaged.part` of `<path>.part`: what the disk said it could not keep, and is not finished.
+#[must_use]
+pub fn doomed_of(part: &Path) -> PathBuf {
+    part_of(&damaged_of(&part.with_extension("")))
+}
+
+/// Whether an unfinished file is known to be damaged.
+#[must_use]
+pub fn is_doomed(part: &Path) -> bool {
+    part.with_extension("").extension().is_some_and(|extension| extension == "damaged")
 }
 
 #[cfg(test)]
@@ -391,7 +414,7 @@ mod tests {
         assert_eq!(tape.frames(), 5);
         let closed = tape.close();
         assert!(closed.failed.is_none() && !path.exists());
-        let wav = hound::WavReader::open(&closed.part).unwrap();
+        let wav = hound::WavReader::open(closed.part()).unwrap();
         let samples: Vec<i16> = wav.into_samples().map(Result::unwrap).collect();
         assert_eq!(samples, [1, 2, 3, 9, 0, 9, 0, 0, 5, 6]);
         let again = TapeFile::create(&path, Layout { rate: 8000, channels: 2 }, &[], 0o640);
@@ -415,7 +438,7 @@ mod tests {
             assert!(found.data_bytes + REFRESH > tape.data_bytes && found.tail().is_none());
         }
         let closed = tape.close();
-        let found = wav::read_header(&fs::read(&closed.part).unwrap()).unwrap();
+        let found = wav::read_header(&fs::read(closed.part()).unwrap()).unwrap();
         assert_eq!(found.frames(found.data_bytes), 480_000);
         assert_eq!(found.info, [(*b"INAM", "l".to_owned())]);
     }
@@ -429,7 +452,7 @@ mod tests {
         tape.write(0, &[[1, 2], [30_000, 30_000]]);
         tape.patch(0, 1, &[5]);
         let closed = tape.close();
-        let wav = hound::WavReader::open(&closed.part).unwrap();
+        let wav = hound::WavReader::open(closed.part()).unwrap();
         assert_eq!(wav.into_samples::<i16>().map(Result::unwrap).collect::<Vec<_>>(), [8, 32_767]);
     }
 }

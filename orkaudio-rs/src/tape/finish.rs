@@ -1,16 +1,18 @@
 //! After the last sample: bytes to the disk, the final name, the name to the disk, `ready`.
 //!
 //! Law (in this order): header, data sync, rename, folder sync, ledger, report. A sync that failed is final:
-//! the tape keeps its `.part` name, is told as failed and never as ready.
+//! the tape is kept as `X.damaged`, is told as failed and never as ready. A tape that only lacks room for its
+//! end waits for it, open, and nothing is told of it meanwhile.
 
 use super::{
-    closed, disk,
-    file::{ClosedTape, damaged_of},
+    disk,
+    file::ClosedTape,
     ledger::{self, Stored},
-    packets::{self, PacketFile},
+    packets::PacketFile,
     recover::Recovered,
+    settle::{Pending, Settled},
     volume::up_to,
-    worker::{Ending, TapeCounters, TapeSettings, relative},
+    worker::{Ending, TapeCounters, TapeSettings},
 };
 use crate::process::{Pool, Work};
 use orkbase::{
@@ -18,14 +20,19 @@ use orkbase::{
         output::{AddTag, Closing},
         party::Side,
     },
-    message::tag::AddTagMessage,
+    message::{tag::AddTagMessage, tape::TapeMessage},
 };
 use std::{
-    collections::BTreeSet,
-    fs::{self, File},
+    collections::{BTreeSet, VecDeque},
+    fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering, mpsc::Receiver},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
 };
 
 /// What the audio of a tape was like.
@@ -43,6 +50,10 @@ pub struct Heard {
 const TOGETHER: usize = 64;
 /// With so many of them the file system is asked to write everything first: what follows is quick.
 const MANY: usize = 16;
+/// Tapes that may wait for room, each with its file open; others are told of at the next start.
+const WAITING: usize = 1_024;
+/// How often the disk is asked whether it takes their end.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A closed tape on its way.
 #[derive(Debug)]
@@ -134,195 +145,170 @@ pub fn run(
     pool: Option<&Pool>,
     report: &mut dyn FnMut(Report),
 ) {
-    while let Ok(first) = tapes.recv() {
-        let mut batch = vec![first];
+    let mut waiting = Waiting::default();
+    loop {
+        let first = match waiting.rest() {
+            None => tapes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(rest) => tapes.recv_timeout(rest),
+        };
+        let over = matches!(first, Err(RecvTimeoutError::Disconnected));
+        let mut batch = Vec::from_iter(first.ok());
         batch.extend(tapes.try_iter().take(TOGETHER - 1));
         if settings.sync && batch.len() >= MANY {
             sync_all(&settings.root);
         }
         let mut folders = BTreeSet::new();
-        let mut done: Vec<(Finished, Option<PathBuf>)> = Vec::with_capacity(batch.len());
+        let mut done: Vec<Settled> = Vec::with_capacity(batch.len());
         for step in batch {
-            let finish = match step {
-                Step::Tagged(tag) => {
-                    report(Report::Tagged(tag));
-                    continue;
+            match step {
+                Step::Tagged(tag) => report(Report::Tagged(tag)),
+                Step::Closed(finish) => {
+                    let mut pending = Pending::new(*finish, pool.is_some());
+                    let waits = waiting.tapes.len() < WAITING;
+                    match pending.settle(settings, counters, waits, &mut folders) {
+                        Ok(part) => done.push(pending.done(part)),
+                        Err(error) => waiting.push(settings, pending, &error),
+                    }
                 }
-                Step::Closed(finish) => *finish,
-            };
-            let mut finished = Finished {
-                closing: finish.ending.closing,
-                order: finish.ending.order,
-                overrun_ms: finish.ending.overrun_ms,
-                packets_lost: finish.ending.packets_lost,
-                lost_frames: finish.lost_frames,
-                heard: finish.heard,
-                damage: finish.damage,
-                outcome: Outcome::TooShort,
-                files: Vec::new(),
-                stored: Vec::new(),
-            };
-            let process = pool.is_some();
-            let error = finish.error;
-            let short = thrown_away(settings, &finished.closing).is_some();
-            if let Some(packets) = finish.packets {
-                settle(settings, packets, short && finish.file.is_some(), &mut finished);
             }
-            let part =
-                finish_one(settings, finish.file, error, &mut finished, process, &mut folders);
-            done.push((finished, part));
         }
-        let synced = if settings.sync { sync_folders(&settings.root, &folders) } else { Ok(()) };
-        if let Err(error) = &synced {
-            // The next start looks at what really is there.
-            settings.volume.give_up(format!("cannot sync a folder of tapes: {error}"));
-        }
-        let mut told = Vec::with_capacity(done.len());
-        for (mut finished, part) in done {
-            if let (Some(pool), Some(part), true) = (pool, part, synced.is_ok()) {
-                pool.give(Work::Fresh(Box::new(finished), part));
-                continue;
-            }
-            if let (Err(error), Outcome::Ready(_)) = (&synced, &finished.outcome) {
-                finished.outcome = Outcome::Unsure(format!("cannot sync the folder: {error}"));
-            }
-            if let (Some(_), Outcome::Ready(path)) = (&settings.ledger, &finished.outcome) {
-                let names = std::slice::from_ref(path);
-                finished.stored = ledger::stored(&settings.root, names, &finished.closing.message);
-            }
-            told.push(finished);
-        }
-        if let Some(ledger) = &settings.ledger {
-            // One sync for all of them.
-            ledger.enter(told.iter().flat_map(ledger::of));
-        }
-        for finished in told {
-            let counter = match &finished.outcome {
-                Outcome::Ready(_) => &counters.finished,
-                Outcome::TooShort => &counters.too_short,
-                Outcome::Discarded => &counters.discarded,
-                Outcome::Failed(why) => {
-                    tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape could not be finished");
-                    report(Report::Tagged(Box::new(not_recorded(&finished.closing))));
-                    &counters.finish_failed
-                }
-                Outcome::Unsure(why) => {
-                    tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape is told of at the next start");
-                    &counters.finish_failed
-                }
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
-            if let (Some(sidecars), Outcome::Ready(path)) = (settings.sidecars, &finished.outcome) {
-                sidecars.tell(&settings.root, path, &finished);
-            }
-            report(Report::Finished(Box::new(finished)));
+        waiting.retry(settings, counters, over, &mut folders, &mut done);
+        let waits = u64::try_from(waiting.tapes.len()).unwrap_or(u64::MAX);
+        counters.finish_waiting.store(waits, Ordering::Relaxed);
+        tell(settings, counters, pool, done, &folders, report);
+        if over {
+            return;
         }
     }
 }
 
-/// Gives the packets of a tape their name, and the name to whoever is told of the tape.
-fn settle(settings: &TapeSettings, packets: PacketFile, short: bool, finished: &mut Finished) {
-    let done = if short {
-        packets.remove().map(|()| None)
-    } else {
-        packets.finish(settings.sync, settings.keys.as_deref()).map(Some)
-    };
-    match done {
-        Ok(None) => {}
-        Ok(Some(path)) => {
-            let name = relative(&settings.root, &path);
-            finished.closing.message.tags.insert(packets::TAG.to_owned(), name);
+/// Tapes for whose end the disk has no room, or none now.
+#[derive(Debug, Default)]
+struct Waiting {
+    tapes: VecDeque<Pending>,
+    /// When the disk was asked last.
+    asked: Option<Instant>,
+}
+
+impl Waiting {
+    /// How long until the disk is to be asked again, if there is a reason to.
+    fn rest(&self) -> Option<Duration> {
+        let rest = || self.asked.map_or(Duration::ZERO, |at| AGAIN.saturating_sub(at.elapsed()));
+        (!self.tapes.is_empty()).then(rest)
+    }
+
+    fn push(&mut self, settings: &TapeSettings, pending: Pending, error: &io::Error) {
+        settings.volume.refused(error);
+        if self.tapes.is_empty() {
+            tracing::error!(%error, "closed tapes wait until the disk takes their end");
+            self.asked = Some(Instant::now());
         }
-        Err(error) => {
-            let recid = &finished.closing.message.recid;
-            tracing::error!(orkuid = %recid, %error, "the packets of a call could not be finished");
+        self.tapes.push_back(pending);
+    }
+
+    /// Finishes as many as the disk takes; all that wait, one way or another, when it is `over`.
+    fn retry(
+        &mut self,
+        settings: &TapeSettings,
+        counters: &TapeCounters,
+        over: bool,
+        folders: &mut BTreeSet<PathBuf>,
+        done: &mut Vec<Settled>,
+    ) {
+        if !over && self.rest().is_none_or(|rest| !rest.is_zero()) {
+            return;
+        }
+        while let Some(mut pending) = self.tapes.pop_front() {
+            match pending.settle(settings, counters, !over, folders) {
+                Ok(part) => done.push(pending.done(part)),
+                Err(error) => {
+                    settings.volume.refused(&error);
+                    // Another one is asked for next time.
+                    self.tapes.push_back(pending);
+                    self.asked = Some(Instant::now());
+                    return;
+                }
+            }
+            if self.tapes.is_empty() && !over {
+                tracing::warn!("the tapes that waited for the disk are finished");
+            }
+            if done.len() >= TOGETHER && !over {
+                return;
+            }
         }
     }
 }
 
-/// What becomes of a tape that nobody wants; of one that is pinned nothing.
-fn thrown_away(settings: &TapeSettings, closing: &Closing) -> Option<Outcome> {
-    let discard = closing.discard.then_some(Outcome::Discarded);
-    let short = (closing.duration_ms < settings.min_duration_ms).then_some(Outcome::TooShort);
-    let pinned = || settings.pins.as_ref().is_some_and(|pins| pins.has(&closing.message.recid));
-    discard.or(short).filter(|_| !pinned())
-}
-
-/// Sets the outcome; gives the part that is to be processed, if there is one.
-fn finish_one(
+/// Forces names to the disk and tells what became of tapes.
+fn tell(
     settings: &TapeSettings,
-    file: Option<ClosedTape>,
-    error: Option<String>,
-    finished: &mut Finished,
-    process: bool,
-    folders: &mut BTreeSet<PathBuf>,
-) -> Option<PathBuf> {
-    let Some(mut tape) = file else {
-        finished.outcome = Outcome::Failed(error.unwrap_or_else(|| "no file".to_owned()));
-        return None;
-    };
-    if let Some(outcome) = thrown_away(settings, &finished.closing) {
-        finished.outcome = match fs::remove_file(&tape.part) {
-            Ok(()) => outcome,
-            Err(error) => {
-                Outcome::Failed(format!("cannot remove {}: {error}", tape.part.display()))
+    counters: &TapeCounters,
+    pool: Option<&Pool>,
+    done: Vec<Settled>,
+    folders: &BTreeSet<PathBuf>,
+    report: &mut dyn FnMut(Report),
+) {
+    let synced = if settings.sync { sync_folders(&settings.root, folders) } else { Ok(()) };
+    if let Err(error) = &synced {
+        // The next start looks at what really is there.
+        settings.volume.give_up(format!("cannot sync a folder of tapes: {error}"));
+    }
+    let mut told = Vec::with_capacity(done.len());
+    for Settled { mut finished, part } in done {
+        if let (Some(pool), Some(part), true) = (pool, part, synced.is_ok()) {
+            pool.give(Work::Fresh(Box::new(finished), part));
+            continue;
+        }
+        if let (Err(error), Outcome::Ready(_)) = (&synced, &finished.outcome) {
+            finished.outcome = Outcome::Unsure(format!("cannot sync the folder: {error}"));
+        }
+        if let (Some(_), Outcome::Ready(path)) = (&settings.ledger, &finished.outcome) {
+            let names = std::slice::from_ref(path);
+            finished.stored = ledger::stored(&settings.root, names, &finished.closing.message);
+        }
+        told.push(finished);
+    }
+    if let Some(ledger) = settings.ledger.as_ref().filter(|_| !told.is_empty()) {
+        // One sync for all of them.
+        ledger.enter(told.iter().flat_map(ledger::of));
+    }
+    for finished in told {
+        let counter = match &finished.outcome {
+            Outcome::Ready(_) => &counters.finished,
+            Outcome::TooShort => &counters.too_short,
+            Outcome::Discarded => &counters.discarded,
+            Outcome::Failed(why) => {
+                tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape could not be finished");
+                report(Report::Tagged(Box::new(not_recorded(&finished.closing))));
+                &counters.finish_failed
+            }
+            Outcome::Unsure(why) => {
+                tracing::error!(orkuid = %finished.closing.message.recid, why, "a tape is told of at the next start");
+                &counters.finish_failed
             }
         };
-        return None;
-    }
-    if !tape.whole_header {
-        // Recovery goes by what is there.
-        finished.outcome = Outcome::Unsure("its header could not be written".to_owned());
-        return None;
-    }
-    if process && let Err(error) = closed::mark(&mut tape, &crate::announce::ready(finished, "")) {
-        // It is processed all the same; only a kill before that would lose what is told at the end.
-        tracing::warn!(part = %tape.part.display(), %error, "cannot mark a tape as closed");
-    }
-    if let Err(error) = tape.file.close() {
-        finished.damage.get_or_insert_with(|| format!("its end could not be sealed: {error}"));
-    }
-    // What could be written is kept under its final name too: half a call is better than none, and
-    // the report tells what is missing.
-    if settings.sync
-        && let Err(error) = tape.file.sync_data()
-    {
-        settings.volume.refused(&error);
-        finished.outcome = Outcome::Failed(format!("cannot sync {}: {error}", tape.part.display()));
-        // What memory still shows of it may not be on the disk: no start is to take it for a recording.
-        if let Err(error) = disk::rename(&tape.part, &damaged_of(&tape.path)) {
-            tracing::error!(part = %tape.part.display(), %error, "a damaged tape keeps its name");
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let (Some(sidecars), Outcome::Ready(path)) = (settings.sidecars, &finished.outcome) {
+            sidecars.tell(&settings.root, path, &finished);
         }
-        return None;
+        report(Report::Finished(Box::new(finished)));
     }
-    if process {
-        finished.outcome = Outcome::Ready(relative(&settings.root, &tape.part));
-        folders.extend(tape.part.parent().map(Path::to_owned));
-        return Some(tape.part);
-    }
-    if let Err(error) = disk::rename(&tape.part, &tape.path) {
-        settings.volume.refused(&error);
-        finished.outcome =
-            Outcome::Failed(format!("cannot rename {}: {error}", tape.part.display()));
-        return None;
-    }
-    if let Some(folder) = tape.path.parent() {
-        folders.insert(folder.to_owned());
-    }
-    finished.outcome = Outcome::Ready(relative(&settings.root, &tape.path));
-    None
 }
 
 /// Tells the tracker that there is no whole recording of a call.
 fn not_recorded(closing: &Closing) -> AddTag {
-    let message = AddTagMessage {
-        localparty: closing.message.localparty.clone(),
-        orkuid: closing.message.recid.clone(),
+    AddTag { tape: closing.tape, side: Side::Local, message: no_recording(&closing.message) }
+}
+
+/// What the tracker is told when there is no whole recording of this.
+pub(crate) fn no_recording(of: &TapeMessage) -> AddTagMessage {
+    AddTagMessage {
+        localparty: of.localparty.clone(),
+        orkuid: of.recid.clone(),
         tagtype: "notrecorded".to_owned(),
         tagtext: "disk".to_owned(),
         offsetmsec: 0,
-    };
-    AddTag { tape: closing.tape, side: Side::Local, message }
+    }
 }
 
 /// Forces everything to the disk that waits for it; an error is told by the sync of the file it hurt.

@@ -5,6 +5,7 @@
 //! stops no recording: that is logged once and counted, and its lines wait.
 
 use super::{
+    disk,
     finish::{Finished, Outcome},
     packets,
 };
@@ -46,7 +47,8 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read and written.
     pub fn open(root: &Path, rules: Rules) -> io::Result<Self> {
-        Ok(Self { book: Book::open(root, rules)?, failing: AtomicBool::new(false) })
+        let book = Book::open_on(root, rules, Box::new(disk::Tapes))?;
+        Ok(Self { book, failing: AtomicBool::new(false) })
     }
 
     /// Writes lines; what the disk refuses waits for the next time.

@@ -11,6 +11,7 @@ pub mod finish;
 pub mod ledger;
 pub mod packets;
 pub mod recover;
+mod settle;
 pub mod sidecar;
 pub mod sync;
 pub mod volume;

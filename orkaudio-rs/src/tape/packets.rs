@@ -4,14 +4,20 @@
 //! its name before the tape gets its own, so that a finished tape never waits for its packets. Blocks
 //! are appended: whatever was torn off its end is cut to the last whole block.
 
-use super::{file::part_of, worker::relative};
+use super::{
+    disk,
+    file::{damaged_of, is_doomed, part_of},
+    recover::doomed,
+    sync::Synced,
+    worker::relative,
+};
 use orkbase::{message::tape::TapeMessage, packet::pcapng};
 use orkvault::{keys::KeyRing, names, sealed::Vessel};
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Its extension.
@@ -24,10 +30,12 @@ const PIECE: u64 = 1 << 20;
 /// A file that is written.
 #[derive(Debug)]
 pub struct PacketFile {
-    file: Vessel,
-    part: PathBuf,
+    file: Vessel<Arc<Synced>>,
     path: PathBuf,
-    /// The first thing that went wrong; nothing is written after it.
+    /// Bytes of whole blocks in it, and packets.
+    bytes: u64,
+    packets: u64,
+    /// The first thing that went wrong.
     failed: Option<io::Error>,
 }
 
@@ -55,23 +63,35 @@ impl PacketFile {
         if path.exists() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).mode(mode).open(&part)?;
-        let mut file = Vessel::create(file, keys)?;
+        let file = Arc::new(Synced::new(disk::create(&part, mode)?, part.clone()));
         let mut head = Vec::new();
         pcapng::begin(&mut head, comment);
-        file.write_all(&head)?;
-        Ok(Self { file, part, path, failed: None })
+        let begun = Vessel::create(file, keys).and_then(|mut file| {
+            file.write_all_at(&head, 0)?;
+            Ok(file)
+        });
+        // Nothing can be told by an empty file.
+        let file = begun.inspect_err(|_| drop(fs::remove_file(&part)))?;
+        let bytes = u64::try_from(head.len()).unwrap_or(0);
+        Ok(Self { file, path, bytes, packets: 0, failed: None })
     }
 
-    /// Appends blocks; false when they could not be written.
-    pub fn write(&mut self, blocks: &[u8]) -> bool {
-        if self.failed.is_none()
-            && let Err(error) = self.file.write_all(blocks)
-        {
-            self.failed = Some(error);
+    /// Appends blocks with so many packets; false when they could not be written. Those that come later are
+    /// tried again.
+    pub fn write(&mut self, blocks: &[u8], packets: u64) -> bool {
+        match self.file.write_all_at(blocks, self.bytes) {
+            Ok(()) => {
+                self.bytes += u64::try_from(blocks.len()).unwrap_or(0);
+                self.packets += packets;
+                true
+            }
+            Err(error) => {
+                // What was written of it may be half a block; the next one, or the end, takes its place.
+                drop(self.file.set_size(self.bytes));
+                self.failed.get_or_insert(error);
+                false
+            }
         }
-        self.failed.is_none()
     }
 
     /// What went wrong first.
@@ -80,30 +100,51 @@ impl PacketFile {
         self.failed.as_ref()
     }
 
+    /// Packets in it.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.packets
+    }
+
+    /// Where it will be.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file itself, for whoever forces it to the disk.
+    #[must_use]
+    pub const fn file(&self) -> &Arc<Synced> {
+        self.file.store()
+    }
+
     /// Gives the file its name; to be called before the tape gets its own.
     ///
     /// # Errors
-    /// When the disk refuses; the file keeps its `.part` name.
-    pub fn finish(mut self, sync: bool, keys: Option<&KeyRing>) -> io::Result<PathBuf> {
+    /// When the disk refuses; the file keeps its `.part` name, but for one that cannot be forced to the disk,
+    /// which is damaged.
+    pub fn finish(&mut self, sync: bool) -> io::Result<PathBuf> {
         if self.failed.is_some() {
-            // A block was torn.
-            trim(&self.part, keys)?;
-        } else {
-            self.file.close()?;
+            self.file.set_size(self.bytes)?;
         }
-        if sync {
-            self.file.sync_data()?;
+        self.file.close()?;
+        let file = self.file.store();
+        if sync && let Err(error) = file.sync_data() {
+            if let Err(error) = file.rename(&damaged_of(&self.path)) {
+                tracing::error!(path = %self.path.display(), %error, "damaged packets keep their name");
+            }
+            return Err(error);
         }
-        fs::rename(&self.part, &self.path)?;
-        Ok(self.path)
+        file.rename(&self.path)?;
+        Ok(self.path.clone())
     }
 
     /// Removes it: its tape is not kept.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn remove(self) -> io::Result<()> {
-        fs::remove_file(&self.part)
+    pub fn remove(&self) -> io::Result<()> {
+        self.file.store().remove()
     }
 }
 
@@ -144,6 +185,9 @@ pub(super) fn stem(tape: &Path) -> PathBuf {
 #[must_use]
 pub fn is_part(path: &Path) -> bool {
     let mut own = path.with_extension("");
+    if is_doomed(path) {
+        own.set_extension("");
+    }
     if names::is_sealed(&own) {
         own.set_extension("");
     }
@@ -177,7 +221,8 @@ pub fn follow(message: &mut TapeMessage, root: &Path, tape: &Path) -> io::Result
     Ok(())
 }
 
-/// Finishes what a killed process left; `None` when there was no packet in it and it was removed.
+/// Finishes what a killed process left, as `X.damaged` if a sync of it failed; `None` when there was no packet in
+/// it and it was removed.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -187,9 +232,9 @@ pub fn recover(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<PathBuf
         return Ok(None);
     }
     let path = part.with_extension("");
-    fs::rename(part, &path)?;
+    disk::rename(part, &path)?;
     if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
+        disk::sync_folder(folder)?;
     }
     Ok(Some(path))
 }
@@ -213,7 +258,9 @@ fn trim(part: &Path, keys: Option<&KeyRing>) -> io::Result<u64> {
     }
     file.set_size(end)?;
     file.close()?;
-    file.sync_data()?;
+    if !is_doomed(part) {
+        disk::sync_data(file.store()).or_else(|error| doomed(part, error))?;
+    }
     Ok(packets)
 }
 
@@ -240,6 +287,10 @@ mod tests {
         assert!(is_part(Path::new("/a/b.pcapng.sealed.part")));
         assert!(is_part(Path::new("/a/b.pcapng.part")) && !is_part(Path::new("/a/b.wav.part")));
         assert!(!is_part(Path::new("/a/b.pcapng")));
+        for name in ["/a/b.pcapng", "/a/b.pcapng.sealed"] {
+            let damaged = crate::tape::file::doomed_of(&part_of(Path::new(name)));
+            assert!(is_part(&damaged) && is_doomed(&damaged), "{damaged:?}");
+        }
     }
 
     #[test]
@@ -249,7 +300,7 @@ mod tests {
         let mut file = PacketFile::create(&tape, "a call", 0o640).unwrap();
         for size in [100, 60_000, 1_000] {
             for _ in 0..40 {
-                assert!(file.write(&block(size)));
+                assert!(file.write(&block(size), 1));
             }
         }
         assert_eq!(
@@ -272,7 +323,7 @@ mod tests {
     fn a_file_without_packets_is_removed() {
         let home = tempfile::tempdir().unwrap();
         let file = PacketFile::create(&home.path().join("t.wav"), "", 0o640).unwrap();
-        let part = file.part.clone();
+        let part = file.file().place();
         drop(file);
         assert_eq!(recover(&part, None).unwrap(), None);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);

@@ -1,11 +1,12 @@
 //! What a killed process left behind: `.part` files become tapes.
 //!
 //! Law: everything that was written is kept; a part that holds no audio is removed; running it again
-//! changes nothing. It is safe to kill it at any moment.
+//! changes nothing. It is safe to kill it at any moment. A part of which a sync failed, then or now, never
+//! becomes a tape: it is kept as `X.damaged`.
 
 use super::{
-    closed,
-    file::write_sizes,
+    closed, disk,
+    file::{doomed_of, is_doomed, write_sizes},
     packets,
     wav::{self, Coding, Extent, Found, MAX_HEADER},
     worker::relative,
@@ -120,13 +121,44 @@ fn head_of(file: &mut Vessel) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the part is not one of ours, is sealed with a key that is not there, or the disk refuses; the
-/// part is left as it is.
+/// part is left as it is, but for its name if it cannot be forced to the disk ([`doomed_of`]).
 pub fn mend(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<Mended>> {
+    let Some((file, mended)) = repair(part, keys)? else { return Ok(None) };
+    disk::sync_data(file.store()).or_else(|error| doomed(part, error))?;
+    Ok(Some(mended))
+}
+
+/// What a sync could not keep is nothing for the next start either: it would be told that all is well.
+pub(super) fn doomed(part: &Path, error: io::Error) -> io::Result<()> {
+    if let Err(error) = disk::rename(part, &doomed_of(part)) {
+        tracing::error!(part = %part.display(), %error, "a damaged tape keeps its name");
+    }
+    Err(error)
+}
+
+/// Makes a part of which a sync failed as whole as it gets, under a name that nobody takes for a tape; gives
+/// the recording it was to be. `None` when there was nothing in it and it was removed.
+///
+/// # Errors
+/// As for [`mend`].
+pub fn set_aside(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<String>> {
+    let Some((file, mended)) = repair(part, keys)? else { return Ok(None) };
+    // As far as the disk lets us.
+    drop(disk::sync_data(file.store()));
+    disk::rename(part, &part.with_extension(""))?;
+    if let Some(folder) = part.parent() {
+        disk::sync_folder(folder)?;
+    }
+    Ok(Some(mended.message.recid))
+}
+
+/// The file of a part, made whole, and what is to be told of it.
+fn repair(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<(Vessel, Mended)>> {
     let file = OpenOptions::new().read(true).write(true).open(part)?;
     let mut file = match Vessel::recover(file, keys) {
         Ok(file) => file,
         // Killed before the first bytes of a sealed file were whole.
-        Err(error) if names::is_sealed(&part.with_extension("")) && is_torn(part, &error) => {
+        Err(error) if names::is_sealed(&name_of(part)) && is_torn(part, &error) => {
             fs::remove_file(part)?;
             return Ok(None);
         }
@@ -147,7 +179,7 @@ pub fn mend(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<Mended>> {
     if let Some(message) = closed::read(&mut file, &found) {
         let duration_ms = milliseconds(found.frames(found.data_bytes));
         file.close()?;
-        return Ok(Some(Mended { message, duration_ms }));
+        return Ok(Some((file, Mended { message, duration_ms })));
     }
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
     let length = file.size()?.saturating_sub(header);
@@ -161,10 +193,15 @@ pub fn mend(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<Mended>> {
     file.set_size(header + data)?;
     write_sizes(&mut file, Extent { header: found.header_bytes, data, tail: 0, frames, limit })?;
     file.close()?;
-    file.sync_data()?;
     let duration_ms = milliseconds(frames);
     let message = message(&found.info, "", duration_ms)?;
-    Ok(Some(Mended { message, duration_ms }))
+    Ok(Some((file, Mended { message, duration_ms })))
+}
+
+/// The name of the tape that a part was to be.
+fn name_of(part: &Path) -> PathBuf {
+    let name = part.with_extension("");
+    if is_doomed(part) { name.with_extension("") } else { name }
 }
 
 /// Whether a sealed file is shorter than its beginning.
@@ -202,9 +239,9 @@ pub fn recover(root: &Path, part: &Path, keys: Option<&KeyRing>) -> io::Result<O
     if sealed {
         path = names::sealed(&path);
     }
-    fs::rename(part, &path)?;
+    disk::rename(part, &path)?;
     if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
+        disk::sync_folder(folder)?;
     }
     let path = relative(root, &path);
     path.clone_into(&mut message.filename);

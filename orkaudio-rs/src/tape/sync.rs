@@ -1,21 +1,23 @@
 //! Open tapes are forced to the disk at intervals, so that a power cut takes a few seconds of them only.
 //!
 //! Law: one thread does it; who writes never waits for it. A file of which this failed once is damaged for
-//! good: the kernel forgets what it could not write, and asking again would be answered with a lie.
+//! good: the kernel forgets what it could not write, and asking again would be answered with a lie. Its name
+//! says so from then on (`X.wav.damaged.part`): a name needs no room, and is there or not, whoever is killed.
 
 use super::{
     disk,
+    file::doomed_of,
     volume::{Volume, up_to},
     worker::TapeCounters,
 };
 use orkvault::sealed::Store;
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -38,15 +40,84 @@ pub struct Synced {
     file: File,
     /// Something was written since it was last forced to the disk.
     dirty: AtomicBool,
-    /// Why it is damaged; held while it is forced to the disk, so that nobody misses what another was told.
-    damage: Mutex<Option<String>>,
+    /// Held while it is forced to the disk, so that nobody misses what another was told.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Where it lies now.
+    place: PathBuf,
+    /// Why it is damaged.
+    damage: Option<String>,
+    /// Its name says so, or it has a name that nobody takes for an unfinished tape.
+    marked: bool,
+}
+
+impl State {
+    /// Gives a damaged file a name that says so. A disk that refuses is asked again.
+    fn mark(&mut self) {
+        if self.marked {
+            return;
+        }
+        let doomed = doomed_of(&self.place);
+        match disk::rename(&self.place, &doomed) {
+            Ok(()) => {
+                self.place = doomed;
+                self.marked = true;
+            }
+            Err(error) => {
+                tracing::error!(file = %self.place.display(), %error, "a damaged tape keeps its name for now");
+            }
+        }
+    }
+
+    /// What was written is not, or not wholly, on the disk.
+    fn damaged(&mut self, error: &io::Error) {
+        self.damage = Some(error.to_string());
+        self.mark();
+    }
 }
 
 impl Synced {
-    /// A file nobody else has open.
+    /// A file nobody else has open, lying at `place`.
     #[must_use]
-    pub const fn new(file: File) -> Self {
-        Self { file, dirty: AtomicBool::new(true), damage: Mutex::new(None) }
+    pub const fn new(file: File, place: PathBuf) -> Self {
+        let state = State { place, damage: None, marked: false };
+        Self { file, dirty: AtomicBool::new(true), state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it lies now.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        self.lock().place.clone()
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn rename(&self, to: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        disk::rename(&state.place, to)?;
+        to.clone_into(&mut state.place);
+        state.marked = true;
+        Ok(())
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        fs::remove_file(&state.place)?;
+        state.marked = true;
+        Ok(())
     }
 
     /// Forces its bytes to the disk.
@@ -54,12 +125,31 @@ impl Synced {
     /// # Errors
     /// When the disk refuses, or did so before.
     pub fn sync_data(&self) -> io::Result<()> {
-        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = damage.as_ref() {
-            return Err(io::Error::other(why.clone()));
+        let mut state = self.lock();
+        if let Some(why) = &state.damage {
+            let error = io::Error::other(why.clone());
+            state.mark();
+            return Err(error);
         }
         self.dirty.store(false, Ordering::Relaxed);
-        disk::sync_data(&self.file).inspect_err(|error| *damage = Some(error.to_string()))
+        disk::sync_data(&self.file).inspect_err(|error| state.damaged(error))
+    }
+
+    /// The same if something was written since, and no more once it is damaged. Whether there is a name to be
+    /// forced to the disk, that of a damaged file, and what went wrong now.
+    fn sync_written(&self) -> (bool, io::Result<bool>) {
+        let mut state = self.lock();
+        let marked = state.marked;
+        let mut done = Ok(false);
+        if state.damage.is_some() {
+            state.mark();
+        } else if self.dirty.swap(false, Ordering::Relaxed) {
+            done = disk::sync_data(&self.file).map(|()| true);
+            if let Err(error) = &done {
+                state.damaged(error);
+            }
+        }
+        (state.marked && !marked, done)
     }
 }
 
@@ -141,18 +231,13 @@ impl Syncing {
         volume: Arc<Volume>,
         counters: Arc<TapeCounters>,
     ) -> io::Result<Self> {
-        let period = interval.saturating_sub(BLOCK).max(SHORTEST);
-        let opened = Opened { news: Arc::default(), period };
+        let (opened, mut rounds) = rounds(root, interval, volume, counters);
         let stop = Arc::new(AtomicBool::new(false));
         let (news, stopped) = (Arc::clone(&opened.news), Arc::clone(&stop));
-        let mut rounds =
-            Rounds { root, period, volume, counters, entries: Vec::new(), known: BTreeSet::new() };
         let work = move || {
             while !stopped.load(Ordering::Relaxed) {
                 thread::park_timeout(TICK);
-                let new =
-                    std::mem::take(&mut news.lock().unwrap_or_else(PoisonError::into_inner).0);
-                rounds.entries.extend(new);
+                rounds.learn(&news);
                 rounds.go(Instant::now(), &stopped);
             }
         };
@@ -180,6 +265,19 @@ impl Drop for Syncing {
     }
 }
 
+/// Where workers tell of their tapes, and who forces those to the disk within `interval`.
+fn rounds(
+    root: PathBuf,
+    interval: Duration,
+    volume: Arc<Volume>,
+    counters: Arc<TapeCounters>,
+) -> (Opened, Rounds) {
+    let period = interval.saturating_sub(BLOCK).max(SHORTEST);
+    let opened = Opened { news: Arc::default(), period };
+    let (entries, known) = (Vec::new(), BTreeSet::new());
+    (opened, Rounds { root, period, volume, counters, entries, known })
+}
+
 /// What the thread knows.
 struct Rounds {
     root: PathBuf,
@@ -191,52 +289,58 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Forces to the disk what is due.
+    /// Takes what was opened since.
+    fn learn(&mut self, news: &News) {
+        let new = std::mem::take(&mut news.lock().unwrap_or_else(PoisonError::into_inner).0);
+        self.entries.extend(new);
+    }
+
+    /// Forces to the disk what is due, the oldest first.
     fn go(&mut self, now: Instant, stop: &AtomicBool) {
         self.entries.retain(|entry| entry.file.strong_count() > 0);
-        let due: Vec<usize> = (0..)
-            .zip(&self.entries)
+        let mut due: Vec<(Instant, usize)> = self
+            .entries
+            .iter()
+            .enumerate()
             .filter(|(_, entry)| entry.due <= now)
-            .map(|(n, _)| n)
+            .map(|(n, entry)| (entry.due, n))
             .collect();
-        let late =
-            due.iter().filter_map(|n| self.entries.get(*n)).map(|entry| now - entry.due).max();
-        let late = u64::try_from(late.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-        self.counters.sync_behind_ms.store(late, Ordering::Relaxed);
-        if due.is_empty() {
-            return;
-        }
+        due.sort_unstable();
+        self.counters.sync_due(due.first().map(|(at, _)| *at));
         if due.len() > MANY {
             self.all();
         }
         let mut folders = BTreeSet::new();
-        for n in due.iter().copied() {
+        for (at, n) in due {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
+            // It is late until it is there.
+            self.counters.sync_due(Some(at));
             let Some(entry) = self.entries.get_mut(n) else { continue };
             if !entry.named {
                 entry.named = true;
                 folders.insert(entry.folder.clone());
             }
-            let file = entry.file.upgrade().filter(|file| file.dirty.load(Ordering::Relaxed));
-            if let Some(file) = file
-                && let Err(error) = self.one(&file)
-            {
-                self.counters.sync_failed.fetch_add(1, Ordering::Relaxed);
-                self.volume.refused(&error);
-                tracing::error!(%error, "a tape could not be forced to the disk: it is damaged");
+            if let Some(file) = entry.file.upgrade() {
+                let (renamed, done) = file.sync_written();
+                if renamed {
+                    folders.insert(entry.folder.clone());
+                }
+                match done {
+                    Ok(false) => {}
+                    Ok(true) => drop(self.counters.syncs.fetch_add(1, Ordering::Relaxed)),
+                    Err(error) => {
+                        self.counters.sync_failed.fetch_add(1, Ordering::Relaxed);
+                        self.volume.refused(&error);
+                        tracing::error!(file = %file.place().display(), %error, "a file could not be forced to the disk: it is damaged");
+                    }
+                }
             }
-            if let Some(entry) = self.entries.get_mut(n) {
-                entry.due = Instant::now() + self.period;
-            }
+            entry.due = Instant::now() + self.period;
         }
+        self.counters.sync_due(None);
         self.names(folders);
-    }
-
-    fn one(&self, file: &Synced) -> io::Result<()> {
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        file.sync_data()
     }
 
     /// Everything that waits in memory, in one go: what follows for each file is then quick. An error is told
@@ -270,25 +374,41 @@ impl Rounds {
     }
 }
 
+/// Rounds that are made when a test says so, by its own thread.
+#[cfg(test)]
+pub(super) struct ByHand(Opened, Rounds);
+
+#[cfg(test)]
+impl ByHand {
+    pub(super) fn new(root: PathBuf, counters: Arc<TapeCounters>) -> Self {
+        let (opened, rounds) = rounds(root, Duration::from_secs(5), Arc::default(), counters);
+        Self(opened, rounds)
+    }
+
+    pub(super) fn opened(&self) -> Opened {
+        self.0.clone()
+    }
+
+    /// All that is open is due.
+    pub(super) fn go(&mut self) {
+        self.1.learn(&self.0.news);
+        self.1.go(Instant::now() + Duration::from_secs(60), &AtomicBool::new(false));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{disk::failpoint, *};
 
     fn rounds(root: PathBuf) -> Rounds {
-        Rounds {
-            root,
-            period: Duration::from_secs(4),
-            volume: Arc::default(),
-            counters: Arc::default(),
-            entries: Vec::new(),
-            known: BTreeSet::new(),
-        }
+        super::rounds(root, Duration::from_secs(5), Arc::default(), Arc::default()).1
     }
 
     fn tape(rounds: &mut Rounds, name: &str) -> Arc<Synced> {
         let folder = rounds.root.join("a/b");
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = Arc::new(Synced::new(disk::create(&folder.join(name), 0o600).unwrap()));
+        fs::create_dir_all(&folder).unwrap();
+        let place = folder.join(format!("{name}.wav.part"));
+        let file = Arc::new(Synced::new(disk::create(&place, 0o600).unwrap(), place));
         let count = u32::try_from(rounds.entries.len()).unwrap();
         let news = Arc::new(Mutex::new((Vec::new(), count)));
         Opened { news: Arc::clone(&news), period: rounds.period }.add(&file, folder);
@@ -344,6 +464,33 @@ mod tests {
         // The disk would say yes now.
         assert!(file.sync_data().is_err());
         assert!(rounds.volume.given_up().is_none());
+        let folder = home.path().join("a/b");
+        assert_eq!(file.place(), folder.join("one.wav.damaged.part"));
+        assert!(file.place().exists() && !folder.join("one.wav.part").exists());
+    }
+
+    #[test]
+    fn a_name_that_the_disk_refuses_is_asked_for_again() {
+        let home = tempfile::tempdir().unwrap();
+        let mut rounds = rounds(home.path().to_owned());
+        let file = tape(&mut rounds, "one");
+        failpoint::set(0, 2, 5);
+        rounds.go(Instant::now() + Duration::from_secs(5), &AtomicBool::new(false));
+        assert!(failpoint::clear() && file.place().ends_with("one.wav.part"));
+        rounds.go(Instant::now() + Duration::from_secs(20), &AtomicBool::new(false));
+        assert!(file.place().ends_with("one.wav.damaged.part") && file.place().exists());
+        assert_eq!(rounds.counters.sync_failed.load(Ordering::Relaxed), 1, "counted once");
+    }
+
+    #[test]
+    fn a_tape_is_late_until_it_is_on_the_disk() {
+        let counters = TapeCounters::default();
+        assert_eq!(counters.sync_behind_ms(), 0);
+        let Some(due) = Instant::now().checked_sub(Duration::from_secs(3)) else { return };
+        counters.sync_due(Some(due));
+        assert!((3_000..60_000).contains(&counters.sync_behind_ms()));
+        counters.sync_due(None);
+        assert_eq!(counters.sync_behind_ms(), 0);
     }
 
     #[test]

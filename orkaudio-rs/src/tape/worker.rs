@@ -33,11 +33,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Names tried when the wanted one is taken.
@@ -145,12 +145,12 @@ pub struct TapeCounters {
     pub not_recorded: AtomicU64,
     /// Tapes that ended by a fault of the program, of a decoder for instance.
     pub panicked: AtomicU64,
-    /// Open tapes forced to the disk.
+    /// Open tapes and their packets forced to the disk.
     pub syncs: AtomicU64,
-    /// Open tapes that could not be: they are damaged.
+    /// Files of which that failed: they are damaged.
     pub sync_failed: AtomicU64,
-    /// Gauge: how much later than they should open tapes reach the disk, in milliseconds.
-    pub sync_behind_ms: AtomicU64,
+    /// When the open tape should have been on the disk that waits for it longest, if one waits.
+    sync_due: Mutex<Option<Instant>>,
     /// Tapes of which the disk refused something.
     pub write_failed: AtomicU64,
     /// Frames of audio that could not be written.
@@ -171,6 +171,8 @@ pub struct TapeCounters {
     pub discarded: AtomicU64,
     /// Tapes whose finishing failed; they keep their `.part` name.
     pub finish_failed: AtomicU64,
+    /// Gauge: closed tapes that wait until the disk takes their end.
+    pub finish_waiting: AtomicU64,
     /// Tapes that went through their processors.
     pub processed: AtomicU64,
     /// Tapes of which a processor failed; they are kept as they were recorded.
@@ -181,11 +183,27 @@ pub struct TapeCounters {
     pub process_ms: AtomicU64,
 }
 
+impl TapeCounters {
+    /// How much later than they should open tapes reach the disk, in milliseconds, now.
+    #[must_use]
+    pub fn sync_behind_ms(&self) -> u64 {
+        let due = *self.sync_due.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = due.map_or(Duration::ZERO, |due| due.elapsed());
+        u64::try_from(late.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn sync_due(&self, due: Option<Instant>) {
+        *self.sync_due.lock().unwrap_or_else(PoisonError::into_inner) = due;
+    }
+}
+
 struct Tape {
     audio: TapeAudio,
     rate: u32,
     place: Place,
     packets: Beside,
+    /// Packets that could not be written there.
+    packets_lost: u64,
     /// What its packets are said to be.
     comment: String,
     /// Keys in its audio.
@@ -380,7 +398,15 @@ impl Worker {
         let Opening { orkuid, message, .. } = opening;
         let ears = self.settings.inband_dtmf.then(|| Ears::new(opening));
         let comment = format!("recording {orkuid}, call {}", message.nativecallid);
-        Tape { audio, rate: opening.rate, place, packets: Beside::Nothing, comment, ears }
+        Tape {
+            audio,
+            rate: opening.rate,
+            place,
+            packets: Beside::Nothing,
+            packets_lost: 0,
+            comment,
+            ears,
+        }
     }
 
     /// A call that began when the disk took no tapes is recorded from when it does.
@@ -418,7 +444,12 @@ impl Worker {
             let TapeSettings { mode, keys, .. } = &*self.settings;
             let (path, comment) = (file.path(), &tape.comment);
             tape.packets = match PacketFile::create_with(path, comment, *mode, keys.as_deref()) {
-                Ok(packets) => Beside::Open(packets),
+                Ok(packets) => {
+                    if let (Some(syncing), Some(folder)) = (&self.syncing, path.parent()) {
+                        syncing.add(packets.file(), folder.to_owned());
+                    }
+                    Beside::Open(packets)
+                }
                 Err(error) => {
                     let path = packets::beside(file.path());
                     tracing::error!(path = %path.display(), %error, "cannot keep the packets of a call");
@@ -427,7 +458,14 @@ impl Worker {
             };
         }
         let written = match &mut tape.packets {
-            Beside::Open(packets) => packets.write(&block.bytes),
+            Beside::Open(packets) => {
+                let failed = packets.failure().is_some();
+                let written = packets.write(&block.bytes, block.packets);
+                if let (false, Some(error)) = (failed, packets.failure()) {
+                    tracing::error!(path = %packets.path().display(), %error, "packets of a call could not be written");
+                }
+                written
+            }
             Beside::Nothing | Beside::Refused => false,
         };
         if written {
@@ -435,6 +473,7 @@ impl Worker {
             self.counters.packet_bytes.fetch_add(bytes, Ordering::Relaxed);
         } else {
             self.counters.packets_failed.fetch_add(block.packets, Ordering::Relaxed);
+            tape.packets_lost += block.packets;
         }
     }
 
@@ -477,7 +516,11 @@ impl Worker {
     }
 
     fn close(&self, tape: Option<Tape>, mut ending: Ending, scratch: &mut Scratch) {
-        let Some(Tape { mut place, mut audio, rate, packets, ears, .. }) = tape else { return };
+        let Some(Tape { mut place, mut audio, rate, packets, packets_lost, ears, .. }) = tape
+        else {
+            return;
+        };
+        ending.packets_lost += packets_lost;
         let feed = self.feeds.get(ending.closing.tape);
         let mut over = matches!(place, Place::Over(_));
         let sink = &mut Outlets { file: place.file(), feed: feed.as_deref() };
@@ -530,12 +573,7 @@ impl Worker {
             Place::Over(None) => (None, Some(FAULT.to_owned())),
         };
         let packets = match packets {
-            Beside::Open(packets) => {
-                if let Some(error) = packets.failure() {
-                    tracing::error!(orkuid = %ending.closing.message.recid, %error, "packets of a call could not be written to their end");
-                }
-                Some(packets)
-            }
+            Beside::Open(packets) => Some(packets),
             Beside::Nothing | Beside::Refused => None,
         };
         let finish = Finish { file, packets, error, damage, ending, lost_frames, heard };

@@ -4,12 +4,15 @@
 //! tracker): each takes the lock and goes on where the last one stopped. What a killed writer left torn is cut
 //! off and told by a line. The clock going back begins no earlier day.
 
-use crate::ledger::{EXTENSION, End, Event, FOLDER, Link, MAX_LINE, day, is_day};
+use crate::{
+    disk::{Disk, System},
+    ledger::{EXTENSION, End, Event, FOLDER, Link, MAX_LINE, day, is_day},
+};
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -53,6 +56,7 @@ pub struct Counts {
 pub struct Book {
     folder: PathBuf,
     rules: Rules,
+    disk: Box<dyn Disk>,
     state: Mutex<State>,
     lines: AtomicU64,
     failed: AtomicU64,
@@ -63,6 +67,8 @@ pub struct Book {
 struct State {
     tail: Option<Tail>,
     pending: VecDeque<Event>,
+    /// The name of the newest file is on the disk.
+    named: bool,
 }
 
 /// Where the next line goes.
@@ -82,11 +88,20 @@ impl Book {
     /// # Errors
     /// When the folder cannot be made, or the newest file not be read and written.
     pub fn open(root: &Path, rules: Rules) -> io::Result<Self> {
+        Self::open_on(root, rules, Box::new(System))
+    }
+
+    /// The same, on what stands for the disk.
+    ///
+    /// # Errors
+    /// As for [`Book::open`].
+    pub fn open_on(root: &Path, rules: Rules, disk: Box<dyn Disk>) -> io::Result<Self> {
         let folder = root.join(FOLDER);
         fs::create_dir_all(&folder)?;
         let book = Self {
             folder,
             rules,
+            disk,
             state: Mutex::default(),
             lines: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -95,7 +110,7 @@ impl Book {
         {
             let _lock = book.lock()?;
             let mut state = book.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let State { tail, pending } = &mut *state;
+            let State { tail, pending, .. } = &mut *state;
             *tail = book.load(pending)?;
         }
         Ok(book)
@@ -146,16 +161,26 @@ impl Book {
 
     fn write(&self, state: &mut State, now: u64) -> io::Result<()> {
         let _lock = self.lock()?;
-        let State { tail, pending } = state;
+        let State { tail, pending, named } = state;
         let mut last = match tail.take() {
             Some(tail) if self.is_last(&tail)? => Some(tail),
-            _ => self.load(pending)?,
+            _ => {
+                // Whoever began the newest file may not have come to forcing its name to the disk.
+                *named = false;
+                self.load(pending)?
+            }
         };
         let today = day(now);
         if last.as_ref().is_none_or(|tail| tail.day < today) {
+            *named = false;
             last = Some(self.begin(last.as_ref(), &today, now)?);
         }
         let Some(mut last) = last else { return Ok(()) };
+        if !*named {
+            self.sync_folder()?;
+            last.changed = self.changed()?;
+            *named = true;
+        }
         let (mut end, mut text) = (last.end, String::new());
         for event in &*pending {
             end.append(&self.rules.link, now, event, &mut text);
@@ -170,13 +195,13 @@ impl Book {
 
     /// Appends whole lines, all or (as far as the disk lets us) none.
     fn put(&self, tail: &mut Tail, text: &str) -> io::Result<()> {
-        let written = tail
-            .file
-            .write_all_at(text.as_bytes(), tail.bytes)
-            .and_then(|()| if self.rules.sync { tail.file.sync_data() } else { Ok(()) });
+        let disk = &self.disk;
+        let written = disk
+            .write_all_at(&tail.file, text.as_bytes(), tail.bytes)
+            .and_then(|()| if self.rules.sync { disk.sync_data(&tail.file) } else { Ok(()) });
         if let Err(error) = written {
             // What cannot be cut off now is found when the file is read again.
-            drop(tail.file.set_len(tail.bytes));
+            drop(disk.set_len(&tail.file, tail.bytes));
             return Err(error);
         }
         tail.bytes += u64::try_from(text.len()).unwrap_or(0);
@@ -194,14 +219,11 @@ impl Book {
         let changed = (0, 0);
         let mut tail = Tail { day: day.to_owned(), file, bytes: 0, end, changed };
         self.put(&mut tail, &text)?;
-        self.sync_folder()?;
-        tail.changed = self.changed()?;
         Ok(tail)
     }
 
     fn create(&self, day: &str) -> io::Result<File> {
-        let path = self.path(day);
-        OpenOptions::new().read(true).write(true).create_new(true).mode(self.rules.mode).open(path)
+        self.disk.create(&self.path(day), self.rules.mode)
     }
 
     fn path(&self, day: &str) -> PathBuf {
@@ -210,9 +232,8 @@ impl Book {
 
     fn sync_folder(&self) -> io::Result<()> {
         if self.rules.sync {
-            File::open(&self.folder)?.sync_all()?;
-            let root = self.folder.parent().unwrap_or(&self.folder);
-            File::open(root)?.sync_all()?;
+            self.disk.sync_folder(&self.folder)?;
+            self.disk.sync_folder(self.folder.parent().unwrap_or(&self.folder))?;
         }
         Ok(())
     }
@@ -233,10 +254,10 @@ impl Book {
         let mut days = days(&self.folder)?;
         while let Some(day) = days.pop() {
             let path = self.path(&day);
-            let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let mut file = self.disk.open(&path)?;
             let (whole, torn, end) = last_line(&mut file)?;
             if torn > 0 {
-                file.set_len(whole)?;
+                self.disk.set_len(&file, whole)?;
                 pending.push_front(Event::Cut { bytes: torn });
             }
             let Some(end) = end else {
@@ -324,6 +345,7 @@ pub(crate) fn last_line(file: &mut File) -> io::Result<(u64, u64, Option<End>)> 
 mod tests {
     use super::*;
     use crate::ledger::{Chain, Fault};
+    use std::sync::Arc;
 
     fn rules() -> Rules {
         Rules { link: Link::default(), mode: 0o640, sync: true }
@@ -353,6 +375,116 @@ mod tests {
         book.note([event(n)]);
         let mut state = book.state.lock().unwrap();
         book.write(&mut state, at).unwrap();
+    }
+
+    /// The n-th request fails, and so many after it.
+    #[derive(Clone, Debug)]
+    struct Failing(Arc<Mutex<(u32, u32)>>);
+
+    impl Failing {
+        fn ask(&self) -> io::Result<()> {
+            let mut plan = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (before, count) = &mut *plan;
+            if *before > 0 {
+                *before -= 1;
+            } else if *count > 0 {
+                *count -= 1;
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            Ok(())
+        }
+    }
+
+    impl Disk for Failing {
+        fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+            self.ask()?;
+            System.create(path, mode)
+        }
+
+        fn open(&self, path: &Path) -> io::Result<File> {
+            self.ask()?;
+            System.open(path)
+        }
+
+        fn write_all_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+            self.ask().inspect_err(|_| {
+                drop(System.write_all_at(file, &bytes[..bytes.len() / 3], at));
+            })?;
+            System.write_all_at(file, bytes, at)
+        }
+
+        fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+            self.ask()?;
+            System.set_len(file, bytes)
+        }
+
+        fn sync_data(&self, file: &File) -> io::Result<()> {
+            self.ask()?;
+            System.sync_data(file)
+        }
+
+        fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+            self.ask()?;
+            System.sync_folder(folder)
+        }
+    }
+
+    /// Five lines on two days; `count` requests fail after `before`. Whether all of those were made.
+    fn fail(before: u32, count: u32) -> bool {
+        let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let plan = Arc::new(Mutex::new((0, 0)));
+        let disk = Box::new(Failing(Arc::clone(&plan)));
+        let book = Book::open_on(home.path(), rules(), disk).unwrap();
+        *plan.lock().unwrap() = (before, count);
+        let mut refused = 0;
+        for n in 0..5 {
+            book.note([event(n)]);
+            let mut state = book.state.lock().unwrap();
+            if book.write(&mut state, u64::from(n > 2) * DAY + 9).is_err() {
+                state.tail = None;
+                refused += 1;
+                continue;
+            }
+            assert!(state.pending.is_empty());
+            drop(state);
+            let last = faults(&book).0.into_iter().rfind(is_end);
+            assert_eq!(last, Some(event(n)), "{count} after {before}: it said that this is there");
+        }
+        let (_, left) = *plan.lock().unwrap();
+        *plan.lock().unwrap() = (0, 0);
+        // The next start, and all that waits.
+        let waits: Vec<Event> = book.state.lock().unwrap().pending.drain(..).collect();
+        drop(book);
+        let book = Book::open(home.path(), rules()).unwrap();
+        book.append(waits).unwrap();
+        let (events, faults) = faults(&book);
+        assert!(faults.is_empty(), "{count} after {before}: {faults:?}");
+        let mut ends: Vec<Event> = events.into_iter().filter(is_end).collect();
+        // A line whose sync failed may be there twice.
+        ends.dedup();
+        for n in 0..5 {
+            assert!(ends.contains(&event(n)), "{count} after {before}: {n} of {ends:?}");
+        }
+        assert!(ends.len() == 5 || refused > 0, "{count} after {before}: {ends:?}");
+        left < count
+    }
+
+    fn is_end(event: &Event) -> bool {
+        matches!(event, Event::NotKept { .. })
+    }
+
+    #[test]
+    fn no_line_is_lost_or_half_believed_whichever_request_fails() {
+        let mut n = 0;
+        while fail(n, 1) {
+            n += 1;
+        }
+        assert!(n > 10, "only {n} requests");
+        for before in 0..n {
+            for count in [2, 3, 5, u32::MAX] {
+                fail(before, count);
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod book;
 pub mod digest;
+pub mod disk;
 pub mod keys;
 pub mod ledger;
 pub mod names;

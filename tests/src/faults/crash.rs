@@ -1,4 +1,4 @@
-//! Processes and power that end at any moment (R01, R05, R06).
+//! Processes that end at any moment (R01, R05, R06, R08).
 
 use super::{
     Bench, Found, Row,
@@ -10,12 +10,12 @@ use nix::sys::signal::Signal;
 use std::{thread, time::Duration};
 
 /// The rows.
-pub(super) const ROWS: [Row; 3] = [
+pub(super) const ROWS: [Row; 4] = [
     Row {
         id: "R01",
         fault: "kill -9 at any moment, of recovery too",
         promised: "all but the last second is playable, told once",
-        run: |bench| Found::of(killed(bench)),
+        run: |bench| Found::of(killed(bench, "R01", false)),
     },
     Row {
         id: "R05",
@@ -29,15 +29,25 @@ pub(super) const ROWS: [Row; 3] = [
         promised: "all closed and told in 10 s, exit 0",
         run: |bench| Found::of(terminated(bench)),
     },
+    Row {
+        id: "R08",
+        fault: "R01 with `tapes.encrypt_key`, and packets kept",
+        promised: "the same, sealed all the time, opened by the key",
+        run: |bench| Found::of(killed(bench, "R08", true)),
+    },
 ];
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Recorders one after another on one folder, each killed.
-fn killed(bench: &Bench) -> Try<Found> {
-    let home = bench.folder("R01");
+fn killed(bench: &Bench, row: &str, sealed: bool) -> Try<Found> {
+    let home = bench.folder(row);
+    let log = format!("{row}.log");
     let tracker = Tracker::start(&home)?;
-    let site = Site::new(&home, &[&tracker.setting(), "tapes.reserve_mib=0"]);
+    let mut site = Site::new(&home, &[&tracker.setting(), "tapes.reserve_mib=0"]);
+    if sealed {
+        site = site.sealed(&home.join("keys"))?;
+    }
     let times = bench.times(10, 500);
     let mut chance = Chance::new(1, 1);
     let (mut kills, mut all) = (0, Vec::new());
@@ -50,7 +60,7 @@ fn killed(bench: &Bench) -> Try<Found> {
             kills += 1;
         }
         let calls = Calls::make(&spec(1_000 + number, 8, 2.0, 1.5), &home)?;
-        let mut recorder = Recorder::start(bench, &site, "R01.log", &[])?;
+        let mut recorder = Recorder::start(bench, &site, &log, &[])?;
         let sending = calls.send(recorder.agents)?;
         let until =
             200 + chance.below(u64::try_from(calls.length().as_millis()).unwrap_or(0) + 100);
@@ -59,7 +69,7 @@ fn killed(bench: &Bench) -> Try<Found> {
         kills += 1;
         all.push((calls, sending.sent()));
     }
-    let mut last = Recorder::start(bench, &site, "R01.log", &[])?;
+    let mut last = Recorder::start(bench, &site, &log, &[])?;
     delivered(&last)?;
     let (_, code) = last.stop(PATIENCE)?;
     let mut account = Account::default();
@@ -68,12 +78,17 @@ fn killed(bench: &Bench) -> Try<Found> {
     }
     let parts = site.files(".part").len();
     let orphans = orphans(&tracker, &site)?;
+    let bare = if sealed { site.files(".wav").len() + site.files(".pcapng").len() } else { 0 };
     let kept = account.told_once()
         && account.sum.holes == 0
         && account.tails.last().is_some_and(|worst| *worst <= SECOND)
-        && parts + orphans == 0
+        && parts + orphans + bare == 0
         && code == Some(0);
-    let figure = format!("{}; orphans {}", account.figure(), parts + orphans);
+    let mut figure = format!("{}; orphans {}", account.figure(), parts + orphans);
+    if sealed {
+        let packets = site.files(".pcapng.sealed").len();
+        figure.push_str(&format!("; {packets} sealed files of packets, {bare} files bare"));
+    }
     Ok(Found::when(kept, kills, figure))
 }
 

@@ -1,4 +1,4 @@
-//! Disks that are full, slow, or read-only (R10 to R13).
+//! Disks that are full, slow, or read-only (R10 to R14).
 
 use super::{
     Bench, Found, Row,
@@ -14,12 +14,12 @@ use std::{
 };
 
 /// The rows.
-pub(super) const ROWS: [Row; 4] = [
+pub(super) const ROWS: [Row; 5] = [
     Row {
         id: "R10",
         fault: "the disk is full, then has room again",
         promised: "nothing stored is hurt, recording goes on in 5 s",
-        run: |bench| Found::of(full(bench)),
+        run: |bench| Found::of(full(bench, "R10", false)),
     },
     Row {
         id: "R11",
@@ -38,6 +38,12 @@ pub(super) const ROWS: [Row; 4] = [
         fault: "each sync takes 3 s (full: 10 s)",
         promised: "no audio is lost",
         run: |bench| Found::of(stalled(bench)),
+    },
+    Row {
+        id: "R14",
+        fault: "R10 with `tapes.encrypt_key`, and calls that end meanwhile",
+        promised: "the same; each tape gets its end when there is room",
+        run: |bench| Found::of(full(bench, "R14", true)),
     },
 ];
 
@@ -62,12 +68,12 @@ fn is_ready(recorder: &Recorder) -> bool {
     recorder.get("/readyz").is_ok_and(|(code, _)| code == 200)
 }
 
-fn full(bench: &Bench) -> Try<Found> {
+fn full(bench: &Bench, row: &str, sealed: bool) -> Try<Found> {
     let times = bench.times(1, 10);
     let mut figures = Vec::new();
     let mut kept = true;
     for number in 0..times {
-        let (fine, figure) = fill_up(bench, 10_000 + number)?;
+        let (fine, figure) = fill_up(bench, row, 10_000 + number, sealed)?;
         kept &= fine;
         figures.push(figure);
     }
@@ -75,16 +81,22 @@ fn full(bench: &Bench) -> Try<Found> {
 }
 
 /// Calls that begin before, while and after the disk is full.
-fn fill_up(bench: &Bench, seed: u64) -> Try<(bool, String)> {
-    let home = bench.folder("R10");
-    let disk = Disk::tmpfs(48)?;
+fn fill_up(bench: &Bench, row: &str, seed: u64, sealed: bool) -> Try<(bool, String)> {
+    let home = bench.folder(row);
+    // With small blocks hardly any end of a sealed tape fits behind its last record.
+    let small = ["-q", "-b", "1024", "-m", "0", "-O", "^has_journal"];
+    let disk = if sealed { Disk::image("ext4", 64, &small)? } else { Disk::tmpfs(48)? };
     let tracker = Tracker::start(&home)?;
-    let site = Site::new(&disk.mount, &[&tracker.setting(), "tapes.reserve_mib=4"]);
+    let mut site = Site::new(&disk.mount, &[&tracker.setting(), "tapes.reserve_mib=4"]);
+    if sealed {
+        site = site.sealed(&home.join("keys"))?;
+    }
     let older = disk.mount.join("tapes/older.wav");
     fs::create_dir_all(site.tapes()).map_err(while_("folder"))?;
     fs::write(&older, vec![9; 1 << 20]).map_err(while_("file"))?;
-    let calls = Calls::make(&spec(seed, 16, 20.0, 16.0), &home)?;
-    let mut recorder = Recorder::start(bench, &site, "R10.log", &[])?;
+    let long = if sealed { 10.0 } else { 20.0 };
+    let calls = Calls::make(&spec(seed, 16, long, 16.0), &home)?;
+    let mut recorder = Recorder::start(bench, &site, &format!("{row}.log"), &[])?;
     let ready_before = wait(PATIENCE, || is_ready(&recorder));
     let sending = calls.send(recorder.agents)?;
     thread::sleep(Duration::from_secs(6));
@@ -98,12 +110,21 @@ fn fill_up(bench: &Bench, seed: u64) -> Try<(bool, String)> {
     fill(&disk.mount, 0)?;
     let refused = after(PATIENCE, || complains(&recorder, "refuses"));
     thread::sleep(Duration::from_secs(3));
+    // Calls end now.
+    let waits = || recorder.counter("tape.finish_waiting");
+    if sealed {
+        wait(Duration::from_secs(4), || waits() > 0);
+    }
+    let waited = waits();
     for file in [&filler, &rest] {
         fs::remove_file(file).map_err(while_("remove"))?;
     }
     let resumed = after(PATIENCE, || recorder.counter("tape.resumed") > 0);
     let well = after(PATIENCE, || is_ready(&recorder));
+    let ended = after(PATIENCE, || recorder.counter("tape.finish_waiting") == 0);
     let sent = sending.finish();
+    // The last calls are hung up, and their tapes told.
+    wait(PATIENCE, || recorder.counter("call.live") == 0);
     thread::sleep(Duration::from_secs(2));
     delivered(&recorder)?;
     let panics = recorder.said().matches("panicked").count();
@@ -115,7 +136,9 @@ fn fill_up(bench: &Bench, seed: u64) -> Try<(bool, String)> {
     // What is missing of both sides is told in frames, which are of both.
     let lost = (account.sum.holes + account.tails.iter().sum::<u64>() * 2) / 2;
     let hurt = fs::read(&older).map_err(while_("file"))? != vec![9; 1 << 20];
-    let left = site.files(".part").len() + orphans(&tracker, &site)?.saturating_sub(1);
+    let bare = if sealed { site.files(".wav").len() - 1 + site.files(".pcapng").len() } else { 0 };
+    let others = usize::from(!sealed);
+    let left = site.files(".part").len() + orphans(&tracker, &site)?.saturating_sub(others);
     let soon = |took: Option<Duration>| took.is_some_and(|took| took < Duration::from_secs(6));
     let honest = lost > 0 && lost.abs_diff(told_lost) <= lost / 10 + 64;
     let fine = ready_before
@@ -126,11 +149,13 @@ fn fill_up(bench: &Bench, seed: u64) -> Try<(bool, String)> {
         && soon(well)
         && account.repeated + account.unplayable + account.sum.wrong == 0
         && account.untold == 0
+        && soon(ended)
+        && bare == 0
         && honest
         && !hurt
         && panics + left == 0
         && code == Some(0);
-    let figure = format!(
+    let mut figure = format!(
         "recording again after {}, ready after {}; missing {} ms, told {} ms; older files hurt {}, left over {left}, panics {panics}; {}",
         seconds(resumed),
         seconds(well),
@@ -139,6 +164,9 @@ fn fill_up(bench: &Bench, seed: u64) -> Try<(bool, String)> {
         u8::from(hurt),
         account.figure()
     );
+    if sealed {
+        figure.push_str(&format!("; {waited} waited for room; {bare} files bare"));
+    }
     Ok((fine, figure))
 }
 

@@ -17,13 +17,16 @@ pub(super) const ROWS: [Row; 2] = [
     },
     Row {
         id: "R04",
-        fault: "a sync of a tape fails once",
+        fault: "a sync of a tape fails once; then, too, kill -9",
         promised: "it is never told to be ready",
         run: |bench| Found::of(unsynced(bench)),
     },
 ];
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Recordings of which the tracker was told that there is none.
+const TOLD: &str = "SELECT DISTINCT recid FROM moment_tag WHERE tagtype = 'notrecorded'";
 
 /// What one injected fault did.
 struct Injected {
@@ -35,12 +38,15 @@ struct Injected {
     /// Damaged files, and those of them that were told to be ready.
     damaged: (usize, usize),
     orphans: usize,
+    /// Unfinished files that are left, and recordings of which the tracker was told that there is none.
+    left: (usize, usize),
     /// The log, for when something is wrong.
     said: String,
 }
 
-/// Records some calls while the kernel answers some requests with an error, then starts once more without.
-fn inject(bench: &Bench, home: &Path, seed: u64, what: &str) -> Try<Injected> {
+/// Records some calls while the kernel answers some requests with an error, then starts once more without. With
+/// `kill` the first is killed as soon as a sync of an open tape has failed.
+fn inject(bench: &Bench, home: &Path, seed: u64, what: &str, kill: bool) -> Try<Injected> {
     drop(fs::remove_dir_all(home));
     fs::create_dir_all(home).map_err(while_("folder"))?;
     let tracker = Tracker::start(home)?;
@@ -64,12 +70,19 @@ fn inject(bench: &Bench, home: &Path, seed: u64, what: &str) -> Try<Injected> {
     ];
     let (sent, code, said) = match Recorder::start(bench, &site, "inject.log", &strace) {
         Ok(mut recorder) => {
-            let sent = calls.send(recorder.agents)?.finish();
+            let sending = calls.send(recorder.agents)?;
+            if kill {
+                recorder.reaches("tape.sync_failed", 1, Duration::from_secs(10));
+                recorder.kill();
+            }
+            let sent = if kill { sending.sent() } else { sending.finish() };
             // Calls end, or the recorder gives up.
             wait(Duration::from_secs(15), || {
                 !recorder.runs() || recorder.counter("call.live") == 0
             });
-            let code = if recorder.runs() {
+            let code = if kill {
+                None
+            } else if recorder.runs() {
                 recorder.stop(PATIENCE)?.1
             } else {
                 recorder.ended(PATIENCE)?
@@ -95,6 +108,7 @@ fn inject(bench: &Bench, home: &Path, seed: u64, what: &str) -> Try<Injected> {
         code,
         damaged: (damaged.len(), lies.count()),
         orphans: orphans(&tracker, &site)?,
+        left: (site.files(".part").len(), tracker.column(TOLD)?.len()),
         said,
         account,
     })
@@ -105,12 +119,18 @@ fn has(tool: &str) -> bool {
 }
 
 fn injected(bench: &Bench) -> Try<Found> {
-    let loops = bench.suite("orkaudio", &["--lib"], &["tape::tests", "tape::sync", "tape::volume"]);
-    let suite = match &loops {
-        Found::Kept { figure, .. } if has("strace") => figure,
-        Found::Kept { .. } => return Ok(Found::NotRun("no strace".to_owned())),
-        Found::Broken { .. } | Found::NotRun(_) => return Ok(loops),
-    };
+    let mut suite = Vec::new();
+    let tapes = ["tape::tests", "tape::sync", "tape::volume", "tape::packets"];
+    for (package, tests) in [("orkaudio", &tapes[..]), ("orkvault", &["book::"][..])] {
+        match bench.suite(package, &["--lib"], tests) {
+            Found::Kept { figure, .. } => suite.push(figure),
+            other @ (Found::Broken { .. } | Found::NotRun(_)) => return Ok(other),
+        }
+    }
+    if !has("strace") {
+        return Ok(Found::NotRun("no strace".to_owned()));
+    }
+    let suite = suite.join("; ");
     let mut faults = Vec::new();
     let most = bench.times(2, 12);
     for n in 0..most {
@@ -129,7 +149,7 @@ fn injected(bench: &Bench) -> Try<Found> {
     }
     let (mut wrong, mut whole, mut damaged) = (Vec::new(), 0, 0);
     for (seed, fault) in (3_000..).zip(&faults) {
-        let found = inject(bench, &bench.folder("R03").join("at"), seed, fault)?;
+        let found = inject(bench, &bench.folder("R03").join("at"), seed, fault, false)?;
         whole += found.account.recordings;
         damaged += found.damaged.0;
         let Account { repeated, unplayable, sum, .. } = &found.account;
@@ -159,17 +179,27 @@ fn unsynced(bench: &Bench) -> Try<Found> {
     if !has("strace") {
         return Ok(Found::NotRun("no strace".to_owned()));
     }
-    let (mut damaged, mut lies, mut recordings) = (0, 0, 0);
+    let (mut recordings, mut figures, mut kept) = (0, Vec::new(), true);
     let times = bench.times(3, 20);
-    for n in 1..=times {
-        // Each thread counts for itself: the one that syncs, the one that finishes, the database's.
-        let fault = format!("fdatasync:error=EIO:when={n}");
-        let found = inject(bench, &bench.folder("R04").join("at"), 4_000 + n, &fault)?;
-        damaged += found.damaged.0;
-        lies += found.damaged.1;
-        recordings += found.account.recordings;
+    for kill in [false, true] {
+        let (mut damaged, mut lies, mut left, mut told) = (0, 0, 0, 0);
+        for n in 1..=times {
+            // Each thread counts for itself: the one that syncs, the one that finishes, the database's.
+            let fault = format!("fdatasync:error=EIO:when={n}");
+            let at = bench.folder("R04").join("at");
+            let found = inject(bench, &at, 4_000 + n, &fault, kill)?;
+            damaged += found.damaged.0;
+            lies += found.damaged.1;
+            left += found.left.0;
+            told += found.left.1;
+            recordings += found.account.recordings;
+        }
+        kept &= lies + left == 0 && damaged > 0;
+        let when = if kill { "killed then: " } else { "" };
+        figures.push(format!(
+            "{when}{damaged} damaged files, of which told to be ready {lies}, not to be recorded {told}, unfinished {left}"
+        ));
     }
-    let figure =
-        format!("{damaged} damaged files, of which told to be ready {lies}; {recordings} others");
-    Ok(Found::when(lies == 0 && damaged > 0, times, figure))
+    let figure = format!("{}; {recordings} others", figures.join("; "));
+    Ok(Found::when(kept, times * 2, figure))
 }

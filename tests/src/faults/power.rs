@@ -142,7 +142,7 @@ fn judge(
             let sent = sent.get(&number).copied().unwrap_or_default();
             if let Some(message) = told.get(id).and_then(|all| all.first()) {
                 // Told before the cut: whole, and under its name.
-                let heard = hear(&site.tapes().join(&message.filename), number, sent);
+                let heard = hear(&site, &message.filename, number, sent);
                 let whole = heard.is_ok_and(|heard| heard.tail + heard.holes + heard.wrong == 0);
                 all.lies += u64::from(!whole);
                 continue;
@@ -153,7 +153,7 @@ fn judge(
                 continue;
             };
             all.recovered += 1;
-            match hear(&site.tapes().join(&message.filename), number, sent) {
+            match hear(&site, &message.filename, number, sent) {
                 Ok(heard) => {
                     all.tails.push(heard.tail);
                     all.wrong += heard.wrong + heard.holes;

@@ -6,7 +6,6 @@ use crate::{
         calls::{Spec, write},
         law::{Codec, Law, Side},
     },
-    wav::Wav,
     wrap::{Capture, agents::hep3},
 };
 use orkbase::message::tape::TapeMessage;
@@ -71,7 +70,7 @@ impl Account {
             self.repeated += u64::from(told.len() > 1);
             for message in told {
                 self.recordings += 1;
-                match hear(&site.tapes().join(&message.filename), number, sent) {
+                match hear(site, &message.filename, number, sent) {
                     Ok(heard) => {
                         self.tails.push(heard.tail);
                         self.sum.right += heard.right;
@@ -122,7 +121,7 @@ pub(super) fn orphans(tracker: &Tracker, site: &Site) -> Try<usize> {
     let readies = tracker.readies()?;
     let known: Vec<_> =
         readies.values().flatten().map(|told| site.tapes().join(&told.filename)).collect();
-    Ok(site.files(".wav").iter().filter(|file| !known.contains(file)).count())
+    Ok(site.files(site.extension()).iter().filter(|file| !known.contains(file)).count())
 }
 
 /// A packet of an agent.
@@ -277,8 +276,8 @@ pub(super) struct Heard {
 }
 
 /// Holds a tape against what was sent of its call.
-pub(super) fn hear(path: &Path, call: u32, sent: [u32; 2]) -> Try<Heard> {
-    let wav = Wav::read(path)?;
+pub(super) fn hear(site: &Site, name: &str, call: u32, sent: [u32; 2]) -> Try<Heard> {
+    let wav = site.wav(name)?;
     let law = Law::new(Codec::Pcmu);
     let mut heard = Heard::default();
     for ((side, samples), sent) in Side::BOTH.into_iter().zip(&wav.channels).zip(sent) {

@@ -1,21 +1,25 @@
 //! A live recorder that capture agents feed over loopback, and a tracker it tells.
 
 use super::Bench;
+use crate::wav::Wav;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use orkbase::message::{tape::TapeMessage, url};
 use orktrack::config::Config;
+use orkvault::{keys::KeyRing, sealed::Vessel};
 use rusqlite::{Connection, OpenFlags};
 use std::{
     collections::BTreeMap,
     fmt::Display,
-    fs::{self, File},
-    io::{Read as _, Write as _},
+    fs::{self, File, Permissions},
+    io::{BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -49,12 +53,41 @@ pub(super) struct Site {
     pub(super) home: PathBuf,
     /// Further settings.
     pub(super) more: Vec<String>,
+    /// What recordings are sealed with.
+    keys: Option<Arc<KeyRing>>,
 }
 
 impl Site {
     pub(super) fn new(home: &Path, more: &[&str]) -> Self {
         let more = more.iter().map(|set| (*set).to_owned()).collect();
-        Self { home: home.to_owned(), more }
+        Self { home: home.to_owned(), more, keys: None }
+    }
+
+    /// The same; recordings and the packets of all calls are sealed with the key in a file that is made at
+    /// `keys`.
+    pub(super) fn sealed(self, keys: &Path) -> Try<Self> {
+        let text = format!("faults:{}\n", "5a".repeat(32));
+        fs::write(keys, &text).map_err(while_("keys"))?;
+        fs::set_permissions(keys, Permissions::from_mode(0o600)).map_err(while_("keys"))?;
+        let ring = KeyRing::parse(text.as_bytes()).map_err(while_("keys"))?;
+        let sets = [format!("tapes.encrypt_key={}", keys.display()), "tapes.packets=always".into()];
+        let more = self.more.into_iter().chain(sets).collect();
+        Ok(Self { more, keys: Some(Arc::new(ring)), ..self })
+    }
+
+    /// What recordings end in.
+    pub(super) fn extension(&self) -> &'static str {
+        if self.keys.is_some() { ".wav.sealed" } else { ".wav" }
+    }
+
+    /// A recording, opened by its key if it must be.
+    pub(super) fn wav(&self, name: &str) -> Try<Wav> {
+        let file = File::open(self.tapes().join(name)).map_err(while_(name))?;
+        let file = Vessel::open(file, self.keys.as_deref()).map_err(while_(name))?;
+        match (&file, &self.keys) {
+            (Vessel::Plain(_), Some(_)) => Err(format!("{name} is not sealed")),
+            _ => Wav::of(BufReader::new(file), name),
+        }
     }
 
     pub(super) fn tapes(&self) -> PathBuf {
@@ -208,9 +241,14 @@ impl Recorder {
 
     /// One of its counters.
     pub(super) fn counter(&self, name: &str) -> u64 {
-        let Ok((_, body)) = self.get("/api/status") else { return 0 };
-        let status: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-        status.get("counters").and_then(|all| all.get(name)?.as_u64()).unwrap_or(0)
+        self.known(name).unwrap_or(0)
+    }
+
+    /// The same; none if it does not tell it (yet).
+    fn known(&self, name: &str) -> Option<u64> {
+        let (_, body) = self.get("/api/status").ok()?;
+        let status: serde_json::Value = serde_json::from_str(&body).ok()?;
+        status.get("counters")?.get(name)?.as_u64()
     }
 
     /// Waits until a counter is this, or more.
@@ -287,9 +325,12 @@ pub(super) fn column(database: &Path, sql: &str) -> Try<Vec<String>> {
     read().map_err(while_("database"))
 }
 
-/// Waits until the trackers know everything.
+/// Waits until what was left is saved, and the trackers know everything.
 pub(super) fn delivered(recorder: &Recorder) -> Try<()> {
     const PATIENCE: Duration = Duration::from_secs(60);
+    if !wait(PATIENCE, || recorder.known("tape.to_be_saved") == Some(0)) {
+        return Err(format!("not all is saved: {}", tail(&recorder.said())));
+    }
     let empty = wait(PATIENCE, || {
         recorder.counter("track.outbox_rows") == 0 && recorder.counter("track.delivered") > 0
             || recorder.counter("track.queued") == 0 && recorder.counter("capture.frames") == 0

@@ -25,6 +25,9 @@ pub struct SealedFile<S = File> {
     end: u64,
     /// The closing record is there; it goes when more is written.
     whole: bool,
+    /// So it may be, at least in part: nothing is written over it before it is cut off, or its trailer would tell
+    /// of what is no closing record any more.
+    ended: bool,
     /// Drawn when the first record is written: begins each nonce.
     session: Option<[u8; 8]>,
     nonces: u32,
@@ -66,7 +69,8 @@ impl<S: Store> SealedFile<S> {
 
     fn with(file: S, sealer: Sealer, extents: Extents, size: u64, end: u64, whole: bool) -> Self {
         let (session, nonces, held, position) = (None, 0, None, 0);
-        Self { file, sealer, extents, size, end, whole, session, nonces, held, position }
+        let ended = whole;
+        Self { file, sealer, extents, size, end, whole, ended, session, nonces, held, position }
     }
 
     /// Opens a file: by its closing record, or where there is none by all records that are whole.
@@ -166,9 +170,9 @@ impl<S: Store> SealedFile<S> {
 
     /// Forgets the closing record.
     fn reopen(&mut self) -> io::Result<()> {
-        if self.whole {
+        if self.ended {
             self.file.set_len(self.end)?;
-            self.whole = false;
+            (self.whole, self.ended) = (false, false);
         }
         Ok(())
     }
@@ -292,8 +296,10 @@ impl<S: Store> SealedFile<S> {
         if self.whole {
             return Ok(());
         }
+        self.reopen()?;
         let plain = closing(&self.extents, self.size);
         let bytes = self.append(Kind::Closing, 0, &plain)?;
+        self.ended = true;
         self.file.write_all_at(&trailer(self.end), self.end + bytes)?;
         self.file.set_len(self.end + bytes + wide(TRAILER))?;
         self.whole = true;

@@ -1,10 +1,14 @@
-//! A worker and its finisher on a disk of which the n-th request fails, for every n.
+//! A worker and its finisher on a disk that refuses what a test wants it to.
+
+mod damage;
+mod nth;
+mod room;
 
 use super::{
     disk::failpoint,
-    file::{damaged_of, part_of},
-    finish::{self, Finished, Outcome, Report},
-    ledger::{Ledger, Stored},
+    finish::{self, Finished, Outcome, Report, Step},
+    ledger::Ledger,
+    sync::Opened,
     volume::Volume,
     worker::{Ending, Job, TapeCounters, TapeSettings, Worker},
 };
@@ -17,15 +21,21 @@ use orkbase::{
     },
     call::{
         course::CallFacts,
-        output::{Closing, EndReason, Opening, TapeId},
+        output::{Closing, EndReason, Opening, PacketBlock, TapeId},
         party::Side,
     },
     ids::{OrkUid, TrackingIds},
     message::{tape::TapeMessage, url},
+    packet::pcapng::{self, Carrier},
     rtp::timeline::TICKS_PER_MILLI,
     time::Timestamp,
 };
-use orkvault::{book::Rules, digest, keys::KeyRing, ledger::Link, sealed::Vessel};
+use orkvault::{
+    book::{self, Rules},
+    keys::KeyRing,
+    ledger::{Chain, End, Event, Link},
+    sealed::Vessel,
+};
 use std::{
     fs::{self, File},
     io::Read as _,
@@ -33,7 +43,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::sync_channel,
+        mpsc::{Receiver, sync_channel},
     },
 };
 
@@ -126,57 +136,123 @@ fn keys() -> KeyRing {
 }
 
 fn rules() -> Rules {
-    Rules { link: Link::default(), mode: 0o600, sync: false }
+    Rules { link: Link::default(), mode: 0o600, sync: true }
+}
+
+/// Packets of each call that are kept, a second.
+const PACKETS: u64 = 3;
+
+fn packets(tape: u64) -> Job {
+    let mut bytes = Vec::new();
+    let ends = ("10.0.0.1:4000".parse().unwrap(), "10.0.0.2:4002".parse().unwrap());
+    for _ in 0..PACKETS {
+        pcapng::packet(&mut bytes, START, ends.0, ends.1, Carrier::Udp, &[7; 200]);
+    }
+    Job::Packets(PacketBlock { tape: TapeId(tape), packets: PACKETS, bytes })
 }
 
 /// Two calls at once, of which the first speaks `codec`.
-fn record(root: &Path, codec: &str, decoders: Arc<dyn DecoderSource>, sealed: bool) -> Recorded {
-    let volume = Arc::<Volume>::default();
-    let settings = Arc::new(TapeSettings {
-        pins: None,
-        root: root.to_owned(),
-        extension: if sealed { ".wav.sealed" } else { ".wav" }.to_owned(),
-        channels: 2,
-        late_ms: 100,
-        conceal: false,
-        inband_dtmf: false,
-        mode: 0o600,
-        min_duration_ms: 0,
-        sync: true,
-        sidecars: None,
-        ledger: Some(Arc::new(Ledger::open(root, rules()).unwrap())),
-        keys: sealed.then(|| Arc::new(keys())),
-        zone: TimeZone::UTC,
-        volume: Arc::clone(&volume),
-        sync_interval: None,
-    });
-    let counters = Arc::<TapeCounters>::default();
-    let (finish_in, finish_out) = sync_channel(64);
-    let (empty_in, _empties) = sync_channel(64);
-    let (jobs_in, jobs) = sync_channel(64);
-    let (held, given) = (Arc::clone(&settings), Arc::clone(&counters));
-    let worker = Worker::new(decoders, held, given, finish_in, empty_in, Arc::default());
+fn calls(codec: &str, with_packets: bool) -> Vec<Job> {
     let mut all = vec![open(0), open(1)];
     for second in 0..SECONDS {
         all.extend([audio(0, second, codec), audio(1, second, "PCMU")]);
-    }
-    all.extend([close(0), close(1)]);
-    let bytes = AtomicUsize::new(all.iter().map(Job::bytes).sum());
-    all.into_iter().for_each(|job| jobs_in.send(vec![job]).unwrap());
-    drop(jobs_in);
-    worker.run(&jobs, &bytes);
-    drop(worker);
-    assert_eq!(bytes.load(Ordering::Relaxed), 0);
-    let (mut finished, mut tagged) = (Vec::new(), Vec::new());
-    finish::run(&settings, &counters, &finish_out, None, &mut |report| match report {
-        Report::Finished(done) => finished.push(*done),
-        Report::Tagged(tag) => {
-            assert_eq!(tag.message.tagtype, "notrecorded");
-            tagged.push(tag.message.orkuid);
+        if with_packets {
+            all.extend([packets(0), packets(1)]);
         }
-        Report::Processed(_) | Report::Recovered(_) => panic!("nothing is processed"),
-    });
-    Recorded { finished, tagged, counters, volume }
+    }
+    all
+}
+
+/// Who records them.
+struct Rig {
+    settings: Arc<TapeSettings>,
+    counters: Arc<TapeCounters>,
+    decoders: Arc<dyn DecoderSource>,
+    syncing: Option<Opened>,
+}
+
+impl Rig {
+    fn new(root: &Path, sealed: bool) -> Self {
+        let settings = Arc::new(TapeSettings {
+            pins: None,
+            root: root.to_owned(),
+            extension: if sealed { ".wav.sealed" } else { ".wav" }.to_owned(),
+            channels: 2,
+            late_ms: 100,
+            conceal: false,
+            inband_dtmf: false,
+            mode: 0o600,
+            min_duration_ms: 0,
+            sync: true,
+            sidecars: None,
+            ledger: Some(Arc::new(Ledger::open(root, rules()).unwrap())),
+            keys: sealed.then(|| Arc::new(keys())),
+            zone: TimeZone::UTC,
+            volume: Arc::default(),
+            sync_interval: None,
+        });
+        let (counters, decoders) = (Arc::default(), Arc::new(BuiltIn));
+        Self { settings, counters, decoders, syncing: None }
+    }
+
+    /// Does what it is told, until nobody tells it any more; gives what is to be finished.
+    fn work(&self, jobs: &Receiver<Vec<Job>>, waiting: &AtomicUsize) -> Receiver<Step> {
+        let (finish_in, finish_out) = sync_channel(64);
+        let (empty_in, _empties) = sync_channel(64);
+        let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&self.counters));
+        let decoders = Arc::clone(&self.decoders);
+        let worker = Worker::new(decoders, settings, counters, finish_in, empty_in, Arc::default());
+        worker.syncing(self.syncing.clone()).run(jobs, waiting);
+        finish_out
+    }
+
+    fn do_all(&self, all: Vec<Job>) -> Receiver<Step> {
+        let (jobs_in, jobs) = sync_channel(64);
+        let bytes = AtomicUsize::new(all.iter().map(Job::bytes).sum());
+        all.into_iter().for_each(|job| jobs_in.send(vec![job]).unwrap());
+        drop(jobs_in);
+        let steps = self.work(&jobs, &bytes);
+        assert_eq!(bytes.load(Ordering::Relaxed), 0);
+        steps
+    }
+
+    fn finish(&self, steps: &Receiver<Step>) -> Recorded {
+        let (mut finished, mut tagged) = (Vec::new(), Vec::new());
+        finish::run(&self.settings, &self.counters, steps, None, &mut |report| match report {
+            Report::Finished(done) => finished.push(*done),
+            Report::Tagged(tag) => {
+                assert_eq!(tag.message.tagtype, "notrecorded");
+                tagged.push(tag.message.orkuid);
+            }
+            Report::Processed(_) | Report::Recovered(_) => panic!("nothing is processed"),
+        });
+        let (counters, volume) = (Arc::clone(&self.counters), Arc::clone(&self.settings.volume));
+        Recorded { finished, tagged, counters, volume }
+    }
+
+    /// Both calls from their first to their last moment.
+    fn record(&self, codec: &str, with_packets: bool) -> Recorded {
+        let mut all = calls(codec, with_packets);
+        all.extend([close(0), close(1)]);
+        self.finish(&self.do_all(all))
+    }
+}
+
+/// Every line of the ledger; none may be torn or out of place.
+fn lines(root: &Path) -> Vec<Event> {
+    let folder = root.join(orkvault::ledger::FOLDER);
+    let mut chain = Chain::after(Link::default(), End::default());
+    let mut events = Vec::new();
+    for day in book::days(&folder).unwrap() {
+        let text = fs::read(folder.join(format!("{day}.{}", orkvault::ledger::EXTENSION))).unwrap();
+        assert!(text.ends_with(b"\n"), "{day}");
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let (line, fault) = chain.take(line);
+            assert!(fault.is_none(), "{fault:?}");
+            events.extend(line.map(|line| line.event));
+        }
+    }
+    events
 }
 
 /// Holds a ready tape against what was said; gives the frames that are missing.
@@ -211,85 +287,14 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-fn fail(before: u32, count: u32, errno: i32, sealed: bool) -> bool {
-    let home = folder();
-    let root = home.path();
-    fs::create_dir(root.join("a")).unwrap();
-    fs::write(root.join("a/old.wav"), [7; 100]).unwrap();
-    failpoint::set(before, count, errno);
-    let what = format!("{count} requests fail after {before} with {errno}, sealed: {sealed}");
-    let recorded = record(root, "PCMU", Arc::new(BuiltIn), sealed);
-    let failed = failpoint::clear();
-    assert_eq!(fs::read(root.join("a/old.wav")).unwrap(), [7; 100]);
-    assert_eq!(recorded.finished.len(), 2);
-    for finished in &recorded.finished {
-        let (number, recid) = (finished.order, &finished.closing.message.recid);
-        let end = if sealed { ".sealed" } else { "" };
-        let path = root.join(format!("a/r{number}.wav{end}"));
-        match &finished.outcome {
-            Outcome::Ready(name) => {
-                let missing = hold_against(&root.join(name), number, count > 1);
-                // Where not even half a write could be taken back, some of it is there after all.
-                let told = finished.lost_frames;
-                assert!(
-                    missing == told || count > 1 && missing < told,
-                    "{what}: {missing} of {told}"
-                );
-                assert!(missing == 0 || finished.damage.is_some(), "{what}");
-                assert!(!part_of(&path).exists(), "{what}");
-                let digest = digest::of_file(&root.join(name)).unwrap();
-                assert_eq!(finished.stored, [Stored { path: name.clone(), digest }], "{what}");
-            }
-            Outcome::Failed(why) => {
-                assert!(recorded.tagged.contains(recid), "{what}");
-                let wrong = why.contains("sync") || why.contains("rename") || why.contains("error");
-                assert!(wrong, "{what}: {why}");
-                assert!(!path.exists(), "{what}");
-                let kept = damaged_of(&path).exists();
-                assert!(count > 1 || kept == why.contains("sync"), "{what}");
-            }
-            Outcome::Unsure(_) => {
-                let left = recorded.volume.given_up().is_some() || part_of(&path).exists();
-                assert!(left, "{what}");
-            }
-            Outcome::TooShort | Outcome::Discarded => panic!("{what}"),
-        }
-    }
-    // One that fails hurts one recording only, unless it is the folder of both.
-    let whole = recorded.finished.iter().filter(|finished| {
-        matches!(finished.outcome, Outcome::Ready(_)) && finished.damage.is_none()
-    });
-    assert!(
-        !failed || count > 1 || recorded.volume.given_up().is_some() || whole.count() >= 1,
-        "{what}"
-    );
-    failed
-}
-
-#[test]
-fn the_nth_request_fails_for_every_n() {
-    for (errno, sealed) in [(ENOSPC, false), (EIO, false), (ENOSPC, true), (EIO, true)] {
-        let mut n = 0;
-        while fail(n, 1, errno, sealed) {
-            n += 1;
-        }
-        assert!(n >= 25, "only {n} requests");
-        // The disk is full from there on, or for a while.
-        for before in 0..n {
-            for count in [5, u32::MAX] {
-                fail(before, count, errno, sealed);
-            }
-        }
-    }
-}
-
 #[test]
 fn a_call_is_recorded_from_when_the_disk_takes_it() {
     let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("a")).unwrap();
+    let rig = Rig::new(home.path(), false);
     // Both are opened, and opened again at each of the first two blocks.
     failpoint::set(0, 3, ENOSPC);
-    fs::create_dir(home.path().join("a")).unwrap();
-    let recorded = record(home.path(), "PCMU", Arc::new(BuiltIn), false);
+    let recorded = rig.record("PCMU", false);
     assert!(failpoint::clear());
     for finished in &recorded.finished {
         let Outcome::Ready(name) = &finished.outcome else { panic!("{:?}", finished.outcome) };
@@ -314,7 +319,8 @@ impl DecoderSource for Faulty {
 #[test]
 fn a_fault_ends_one_recording_only() {
     let home = tempfile::tempdir().unwrap();
-    let recorded = record(home.path(), "G722", Arc::new(Faulty), false);
+    let rig = Rig { decoders: Arc::new(Faulty), ..Rig::new(home.path(), false) };
+    let recorded = rig.record("G722", false);
     assert_eq!(recorded.counters.panicked.load(Ordering::Relaxed), 1);
     let [faulty, other] = &recorded.finished[..] else { panic!("two calls") };
     assert!(faulty.damage.as_ref().is_some_and(|why| why.contains("fault")), "{faulty:?}");
