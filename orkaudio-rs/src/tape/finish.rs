@@ -162,6 +162,8 @@ pub fn run(
                 files: Vec::new(),
                 stored: Vec::new(),
             };
+            // Only packets that are there are named: any client may put on a tag of this name.
+            finished.closing.message.tags.remove(packets::TAG);
             let process = pool.is_some();
             let error = finish.error;
             let short = thrown_away(settings, &finished.closing).is_some();

@@ -11,7 +11,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// Its extension.
@@ -150,6 +150,17 @@ pub fn is_part(path: &Path) -> bool {
     is(path, "part") && is(&own, EXTENSION)
 }
 
+/// The packets that a message names. What is no name of packets below the audio folder is none: tags are also
+/// put on by others.
+#[must_use]
+pub fn named(message: &TapeMessage) -> Option<&str> {
+    let name = message.tags.get(TAG)?;
+    let path = Path::new(name);
+    let below = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let own = names::plain(name);
+    (below && is(Path::new(own), EXTENSION)).then_some(name)
+}
+
 /// Names the packets of a tape in its message, if there are any.
 pub fn tag(message: &mut TapeMessage, root: &Path, tape: &Path) {
     let path = beside(tape);
@@ -163,7 +174,7 @@ pub fn tag(message: &mut TapeMessage, root: &Path, tape: &Path) {
 /// # Errors
 /// When the disk refuses.
 pub fn follow(message: &mut TapeMessage, root: &Path, tape: &Path) -> io::Result<()> {
-    let Some(now) = message.tags.get(TAG).map(|name| root.join(name)) else { return Ok(()) };
+    let Some(now) = named(message).map(|name| root.join(name)) else { return Ok(()) };
     let wanted = beside(tape);
     if now != wanted {
         match fs::rename(&now, &wanted) {
@@ -240,6 +251,28 @@ mod tests {
         assert!(is_part(Path::new("/a/b.pcapng.sealed.part")));
         assert!(is_part(Path::new("/a/b.pcapng.part")) && !is_part(Path::new("/a/b.wav.part")));
         assert!(!is_part(Path::new("/a/b.pcapng")));
+    }
+
+    #[test]
+    fn packets_that_a_tag_names_elsewhere_are_none() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("audio");
+        fs::create_dir(&root).unwrap();
+        fs::write(home.path().join("x.pcapng"), "foreign").unwrap();
+        let text = b"recid=R&stage=ready&captureport=&timestamp=&filename=&";
+        let pairs = orkbase::message::url::decode(text).unwrap();
+        let mut message = TapeMessage::from_pairs(&pairs).unwrap();
+        let absolute = home.path().join("x.pcapng").display().to_string();
+        for name in ["../x.pcapng", &absolute, "a/../../x.pcapng", "x.wav", "", ".."] {
+            message.tags.insert(TAG.to_owned(), name.to_owned());
+            assert_eq!(named(&message), None, "{name}");
+            follow(&mut message, &root, &root.join("t.wav")).unwrap();
+            assert!(home.path().join("x.pcapng").exists() && !root.join("t.pcapng").exists());
+        }
+        for name in ["x.pcapng", "2026/11/x.pcapng.sealed"] {
+            message.tags.insert(TAG.to_owned(), name.to_owned());
+            assert_eq!(named(&message), Some(name));
+        }
     }
 
     #[test]
