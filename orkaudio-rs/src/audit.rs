@@ -5,7 +5,7 @@
 //! command was carried out all the same, for a full disk must not keep a pause from being made.
 
 use jiff::Timestamp;
-use orkbase::message::Pairs;
+use orkbase::{legible, message::Pairs};
 use serde_json::{Map, Value, json};
 use std::{
     fs::{self, File, OpenOptions},
@@ -77,7 +77,7 @@ impl Entry<'_> {
             line.extend(self.matched.map(|matched| ("matched".to_owned(), Value::from(matched))));
             line.extend(self.by.map(|by| ("by".to_owned(), Value::from(by))));
         }
-        format!("{line}\n")
+        format!("{}\n", legible::json(&line.to_string()))
     }
 }
 
@@ -208,7 +208,11 @@ mod tests {
 
     #[test]
     fn a_line_tells_who_and_what_and_no_secret() {
-        let query = format!("type=pause&party=10%22%0A01&token=geheim&x={}", "y".repeat(9_000));
+        let turned = "%E2%80%AE%7F%C2%85";
+        let query = format!(
+            "type=pause&party=10%22%0A01&name={turned}&token=geheim&x={}",
+            "y".repeat(9_000)
+        );
         let pairs = url::decode(query.as_bytes()).unwrap();
         let line = entry("pause", &pairs).line(Timestamp::UNIX_EPOCH);
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1 && line.len() < 1_000);
@@ -216,6 +220,8 @@ mod tests {
         assert_eq!(value["at"], "1970-01-01T00:00:00Z");
         assert_eq!((&value["from"], &value["matched"]), (&json!("192.0.2.7:4711"), &json!(1)));
         assert_eq!(value["parameters"]["party"], "10\"\n01");
+        assert_eq!(value["parameters"]["name"], "\u{202e}\u{7f}\u{85}");
+        assert!(line.trim_end().chars().all(legible::is_legible), "{line}");
         assert_eq!(value["parameters"]["token"], "***");
         assert!(value["parameters"].get("type").is_none());
     }

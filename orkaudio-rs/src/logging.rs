@@ -1,8 +1,9 @@
 //! The log, and changing what it says while the recorder runs.
 
 use crate::config::{self, Config, Sources};
+use orkbase::legible;
 use std::{
-    io,
+    io::{self, Write},
     sync::{Mutex, OnceLock, PoisonError},
 };
 use tracing_subscriber::{
@@ -16,6 +17,23 @@ struct Running {
     level: Mutex<String>,
 }
 
+/// Standard error, to which each event is one line whatever names are in it.
+struct Lines {
+    colours: bool,
+}
+
+impl Write for Lines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = legible::line(&String::from_utf8_lossy(event), self.colours);
+        io::stderr().write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// There is one log in a process.
 static RUNNING: OnceLock<Running> = OnceLock::new();
 
@@ -23,7 +41,8 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 pub fn start(config: &Config, sources: Sources) {
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&config.log_level));
     let ansi = io::IsTerminal::is_terminal(&io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(ansi);
+    let writer = move || Lines { colours: ansi };
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     if tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().is_ok() {
         let level = Mutex::new(config.log_level.clone());
         drop(RUNNING.set(Running { filter: handle, sources, level }));

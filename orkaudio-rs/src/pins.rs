@@ -7,13 +7,15 @@ use orkbase::ids::OrkUid;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Most recordings pinned at a time.
 const MOST: usize = 100_000;
+/// The file is not read beyond this: an orkuid has up to 64 letters.
+const MOST_BYTES: u64 = 65 * 100_000;
 /// The file in the state folder: an orkuid in each line.
 const NAME: &str = "pins";
 
@@ -31,11 +33,18 @@ impl Pins {
     /// When it is there and cannot be read: nothing may be deleted then.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(NAME);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let mut text = String::new();
+        match File::open(&path) {
+            Ok(file) => {
+                let read = file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+                if u64::try_from(read).is_ok_and(|read| read > MOST_BYTES) {
+                    let why = format!("{}: more than {MOST} recordings", path.display());
+                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
-        };
+        }
         let pinned = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
         Ok(Self { path: Some(path), pinned: Mutex::new(pinned) })
     }
@@ -120,6 +129,9 @@ mod tests {
         fs::create_dir(home.path().join("pins.next")).unwrap();
         assert!(pins.set(one, false).is_err() && pins.has(one));
         fs::write(home.path().join("pins"), [0xff]).unwrap();
+        assert!(Pins::open(home.path()).is_err());
+        // Nor is more of it held than there may be.
+        File::create(home.path().join("pins")).unwrap().set_len(1 << 40).unwrap();
         assert!(Pins::open(home.path()).is_err());
     }
 }

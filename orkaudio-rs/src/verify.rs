@@ -2,6 +2,7 @@
 
 use crate::{cli::VerifyArguments, config::Config, setup};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget};
+use orkbase::legible::is_legible;
 use orkvault::{
     shelf::Finding,
     verify::{self, Progress, Task, Totals},
@@ -41,7 +42,7 @@ pub fn run(config: &Config, arguments: &VerifyArguments) -> Result<u64, String> 
         } else {
             let Finding { kind, path, detail } = finding;
             // A name must not steer the terminal.
-            let line = format!("{kind:?}: {path}: {detail}").replace(char::is_control, "?");
+            let line = format!("{kind:?}: {path}: {detail}").replace(|c| !is_legible(c), "?");
             line.to_string()
         };
         if written.is_ok() {

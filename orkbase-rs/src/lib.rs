@@ -9,6 +9,7 @@ pub mod call;
 pub mod companions;
 pub mod config;
 pub mod ids;
+pub mod legible;
 pub mod message;
 pub mod packet;
 pub mod rtp;

@@ -86,7 +86,7 @@ fn loss(lost: Option<&str>, packets: Option<&str>) -> Option<String> {
 
 /// Text from the wire must not steer the terminal.
 fn plain(text: &str) -> String {
-    text.replace(char::is_control, "?")
+    text.replace(|c| !orkbase::legible::is_legible(c), "?")
 }
 
 #[cfg(test)]

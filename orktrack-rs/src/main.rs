@@ -268,6 +268,23 @@ fn in_config(mistakes: Mistakes) -> Failure {
     Failure(format!("mistakes in the configuration:\n{mistakes}"), 2)
 }
 
+/// Standard error, to which each event is one line whatever names are in it.
+struct Lines {
+    colours: bool,
+}
+
+impl Write for Lines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = orkbase::legible::line(&String::from_utf8_lossy(event), self.colours);
+        io::stderr().write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Starts the log; what is returned reads its settings again.
 fn start_log(config: &Config, sources: Sources) -> orktrack::ReloadLog {
     let filter = tracing_subscriber::EnvFilter::new(&config.log_level);
@@ -275,7 +292,7 @@ fn start_log(config: &Config, sources: Sources) -> orktrack::ReloadLog {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
-        .with_writer(io::stderr)
+        .with_writer(move || Lines { colours })
         .with_filter_reloading();
     let handle = log.reload_handle();
     log.init();

@@ -11,6 +11,7 @@ use crate::{
     tape::{
         ledger::{self, Stored},
         packets,
+        recover::same,
         worker::relative,
     },
 };
@@ -471,12 +472,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-/// Whether both names are of one file.
-fn same(one: &Path, other: &Path) -> bool {
-    let of = |path: &Path| fs::symlink_metadata(path).map(|told| (told.dev(), told.ino())).ok();
-    of(one).is_some() && of(one) == of(other)
 }
 
 /// Where a recording belongs by a pattern, as it is known at its end.

@@ -239,6 +239,7 @@ fn a_mark_that_was_not_written_wholly_costs_no_audio_and_adds_none() {
         assert_eq!(recovered.path, format!("a/{ORKUID}.wav"));
         assert_eq!(recovered.message.tags.len(), 1, "{cut}");
         assert_eq!(samples(&home.path().join(&recovered.path)).1.len(), 2 * FRAMES, "{cut}");
+        fs::remove_file(home.path().join(&recovered.path)).unwrap();
     }
     // Processed no more: the tape as recorded, told as it would have been.
     fs::write(part.with_file_name("b.opus.part"), &whole).unwrap();

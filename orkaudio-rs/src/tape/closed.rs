@@ -7,7 +7,11 @@ use super::{
     file::{ClosedTape, write_sizes},
     wav::{self, Found},
 };
-use orkbase::message::{Message as _, tape::TapeMessage, url};
+use crate::tape::packets;
+use orkbase::{
+    ids::OrkUid,
+    message::{Message as _, tape::TapeMessage, url},
+};
 use orkvault::sealed::Vessel;
 use std::io;
 
@@ -41,5 +45,20 @@ pub fn read(file: &mut Vessel, found: &Found) -> Option<TapeMessage> {
     }
     let mut body = vec![0; usize::try_from(size).ok()?];
     file.read_exact_at(&mut body, at + 8).ok()?;
-    TapeMessage::from_pairs(&url::decode(&body).ok()?).ok()
+    believed(&body).ok()
+}
+
+/// The message that a file has in it. Whoever can write there could name what is no recording, and packets that
+/// lie elsewhere: neither becomes a path.
+pub(super) fn believed(text: &[u8]) -> io::Result<TapeMessage> {
+    let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let pairs = url::decode(text).map_err(|error| bad(error.to_string()))?;
+    let mut message = TapeMessage::from_pairs(&pairs).map_err(|error| bad(error.to_string()))?;
+    if OrkUid::parse(&message.recid).is_none() {
+        return Err(bad("the recording that the file names has a name that is none".to_owned()));
+    }
+    if packets::named(&message).is_none() {
+        message.tags.remove(packets::TAG);
+    }
+    Ok(message)
 }

@@ -144,15 +144,15 @@ fn marks(finished: &Finished) -> String {
 /// Reads files back, and the packets that `message` names; a file that cannot be read is logged and left out.
 #[must_use]
 pub fn stored(root: &Path, names: &[String], message: &TapeMessage) -> Vec<Stored> {
-    let packets = message.tags.get(packets::TAG);
-    let one = |path: &String| match digest::of_file(&root.join(path)) {
-        Ok(digest) => Some(Stored { path: path.clone(), digest }),
+    let packets = packets::named(message);
+    let one = |path: &str| match digest::of_file(&root.join(path)) {
+        Ok(digest) => Some(Stored { path: path.to_owned(), digest }),
         Err(error) => {
             tracing::error!(path, %error, "cannot read a finished file back: the ledger will not know it");
             None
         }
     };
-    names.iter().chain(packets).filter_map(one).collect()
+    names.iter().map(String::as_str).chain(packets).filter_map(one).collect()
 }
 
 /// Tells the hash of the file that `message` names.

@@ -16,7 +16,7 @@ use orkvault::{keys::KeyRing, names, sealed::Vessel};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -194,6 +194,17 @@ pub fn is_part(path: &Path) -> bool {
     is(path, "part") && is(&own, EXTENSION)
 }
 
+/// The packets that a message names. What is no name of packets below the audio folder is none: tags are also
+/// put on by others.
+#[must_use]
+pub fn named(message: &TapeMessage) -> Option<&str> {
+    let name = message.tags.get(TAG)?;
+    let path = Path::new(name);
+    let below = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let own = names::plain(name);
+    (below && is(Path::new(own), EXTENSION)).then_some(name)
+}
+
 /// Names the packets of a tape in its message, if there are any.
 pub fn tag(message: &mut TapeMessage, root: &Path, tape: &Path) {
     let path = beside(tape);
@@ -207,7 +218,7 @@ pub fn tag(message: &mut TapeMessage, root: &Path, tape: &Path) {
 /// # Errors
 /// When the disk refuses.
 pub fn follow(message: &mut TapeMessage, root: &Path, tape: &Path) -> io::Result<()> {
-    let Some(now) = message.tags.get(TAG).map(|name| root.join(name)) else { return Ok(()) };
+    let Some(now) = named(message).map(|name| root.join(name)) else { return Ok(()) };
     let wanted = beside(tape);
     if now != wanted {
         match fs::rename(&now, &wanted) {
@@ -290,6 +301,28 @@ mod tests {
         for name in ["/a/b.pcapng", "/a/b.pcapng.sealed"] {
             let damaged = crate::tape::file::doomed_of(&part_of(Path::new(name)));
             assert!(is_part(&damaged) && is_doomed(&damaged), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn packets_that_a_tag_names_elsewhere_are_none() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("audio");
+        fs::create_dir(&root).unwrap();
+        fs::write(home.path().join("x.pcapng"), "foreign").unwrap();
+        let text = b"recid=R&stage=ready&captureport=&timestamp=&filename=&";
+        let pairs = orkbase::message::url::decode(text).unwrap();
+        let mut message = TapeMessage::from_pairs(&pairs).unwrap();
+        let absolute = home.path().join("x.pcapng").display().to_string();
+        for name in ["../x.pcapng", &absolute, "a/../../x.pcapng", "x.wav", "", ".."] {
+            message.tags.insert(TAG.to_owned(), name.to_owned());
+            assert_eq!(named(&message), None, "{name}");
+            follow(&mut message, &root, &root.join("t.wav")).unwrap();
+            assert!(home.path().join("x.pcapng").exists() && !root.join("t.pcapng").exists());
+        }
+        for name in ["x.pcapng", "2026/11/x.pcapng.sealed"] {
+            message.tags.insert(TAG.to_owned(), name.to_owned());
+            assert_eq!(named(&message), Some(name));
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) struct Settled {
 impl Pending {
     pub(super) fn new(finish: Finish, process: bool) -> Self {
         let Finish { file, packets, error, damage, ending, lost_frames, heard } = finish;
-        let finished = Finished {
+        let mut finished = Finished {
             closing: ending.closing,
             order: ending.order,
             overrun_ms: ending.overrun_ms,
@@ -44,6 +44,8 @@ impl Pending {
             files: Vec::new(),
             stored: Vec::new(),
         };
+        // Only packets that are there are named: any client may put on a tag of this name.
+        finished.closing.message.tags.remove(packets::TAG);
         Self { finished, file, packets, error, process }
     }
 

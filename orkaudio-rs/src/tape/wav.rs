@@ -216,6 +216,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// Milliseconds of so many samples of each channel.
+    #[must_use]
+    pub fn milliseconds(&self, frames: u64) -> u64 {
+        frames.saturating_mul(1_000) / u64::from(self.layout.rate)
+    }
+
     /// Samples of each channel in so many bytes.
     #[must_use]
     pub fn frames(&self, bytes: u64) -> u64 {
@@ -231,7 +237,8 @@ impl Found {
     pub fn tail(&self) -> Option<u64> {
         let header = u64::try_from(self.header_bytes).unwrap_or(0);
         let end = header.checked_add(self.data_bytes)?;
-        (self.riff_bytes.checked_add(8)? > end + self.data_bytes % 2).then_some(end)
+        let padded = end.checked_add(self.data_bytes % 2)?;
+        (self.riff_bytes.checked_add(8)? > padded).then_some(end)
     }
 }
 
@@ -280,6 +287,13 @@ pub fn read_header(bytes: &[u8]) -> io::Result<Found> {
         }
         rest = after.get(size.saturating_add(size % 2)..).ok_or_else(|| bad("cut short"))?;
     }
+}
+
+/// Whether the sizes of a file that begins so can be changed to those of any length.
+#[must_use]
+pub fn has_room(bytes: &[u8]) -> bool {
+    let kind = bytes.get(12..16).is_some_and(|id| id == b"JUNK" || id == b"ds64");
+    kind && bytes.get(16..20).is_some_and(|size| size == DS64.to_le_bytes())
 }
 
 fn halves(bytes: &[u8; 16]) -> [u64; 2] {
@@ -349,6 +363,21 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert!(read_header(&bytes[..cut]).is_err(), "{cut}");
             }
+        }
+    }
+
+    #[test]
+    fn sizes_that_no_file_has_are_no_overflow() {
+        let layout = Layout { rate: 8_000, channels: 1 };
+        let mut bytes = header_of(Coding::Pcm, layout, &[], 0, 1 << 40);
+        let header = u64::try_from(bytes.len()).unwrap();
+        for (riff, data) in [(u64::MAX, u64::MAX - header), (u64::MAX, u64::MAX), (0, u64::MAX)] {
+            bytes[20..28].copy_from_slice(&riff.to_le_bytes());
+            bytes[28..36].copy_from_slice(&data.to_le_bytes());
+            let found = read_header(&bytes).unwrap();
+            assert_eq!((found.riff_bytes, found.data_bytes), (riff, data));
+            assert_eq!(found.tail(), None);
+            assert!(found.milliseconds(found.frames(data)) > 1 << 50);
         }
     }
 

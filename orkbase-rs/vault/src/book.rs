@@ -255,10 +255,16 @@ impl Book {
         while let Some(day) = days.pop() {
             let path = self.path(&day);
             let mut file = self.disk.open(&path)?;
-            let (whole, torn, end) = last_line(&mut file)?;
-            if torn > 0 {
+            let (mut whole, mut torn, mut end) = last_line(&mut file)?;
+            let mut cut = 0;
+            // It may be longer than what is looked at: a disk that lost power may leave zeros.
+            while torn > 0 {
                 self.disk.set_len(&file, whole)?;
-                pending.push_front(Event::Cut { bytes: torn });
+                cut += torn;
+                (whole, torn, end) = last_line(&mut file)?;
+            }
+            if cut > 0 {
+                pending.push_front(Event::Cut { bytes: cut });
             }
             let Some(end) = end else {
                 if whole > 0 {
@@ -485,6 +491,24 @@ mod tests {
                 fail(before, count);
             }
         }
+    }
+
+    #[test]
+    fn a_torn_end_longer_than_what_is_looked_at_is_cut_off() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(FOLDER);
+        fs::create_dir(&folder).unwrap();
+        let (mut end, mut text) = (End::default(), String::new());
+        end.append(&Link::default(), 1, &event(1), &mut text);
+        let path = folder.join("9999-12-31.ork");
+        let zeros = vec![0; 5 * MAX_LINE + 7];
+        fs::write(&path, [text.as_bytes(), &zeros].concat()).unwrap();
+        let book = Book::open(home.path(), rules()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), text.as_bytes());
+        book.append([event(2)]).unwrap();
+        let (events, wrong) = faults(&book);
+        let bytes = u64::try_from(zeros.len()).unwrap();
+        assert_eq!((events, wrong), (vec![event(1), Event::Cut { bytes }, event(2)], vec![]));
     }
 
     #[test]

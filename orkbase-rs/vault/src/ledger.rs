@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 
 /// Longest line that is read, in bytes.
 pub const MAX_LINE: usize = 64 * 1024;
+/// Highest number of a line that is read: nobody comes so far, and whoever goes on behind it can count.
+const LAST: u64 = u64::MAX >> 1;
 /// Extension of the files, one for each day (UTC): `2026-11-22.ork`.
 pub const EXTENSION: &str = "ork";
 /// The folder of the files, below that of the recordings.
@@ -262,7 +264,7 @@ impl Line {
         let (text, hash) = line.rsplit_once(' ')?;
         let hash = Sum::read(hash)?;
         let mut words = text.splitn(4, ' ');
-        let sequence = words.next()?.parse().ok()?;
+        let sequence = words.next()?.parse().ok().filter(|number| *number <= LAST)?;
         let at: jiff::Timestamp = words.next()?.parse().ok()?;
         let event = Event::read(words.next()?, words.next()?)?;
         let at = u64::try_from(at.as_second()).ok()?;
@@ -435,6 +437,20 @@ mod tests {
                 }
                 assert!((1..=3).contains(&found), "{n} {at}: {found}");
             }
+        }
+    }
+
+    #[test]
+    fn a_line_with_the_highest_of_numbers_is_no_line() {
+        let mut out = String::new();
+        for number in [u64::MAX, LAST + 1, LAST] {
+            let mut end = End { sequence: number - 1, hash: Sum::default() };
+            out.clear();
+            end.append(&Link::default(), 1, &Event::Cut { bytes: 1 }, &mut out);
+            let line = out.trim_end().as_bytes();
+            assert_eq!(End::of(line).is_some(), number == LAST);
+            let mut chain = Chain::after(Link::default(), End::default());
+            assert!(chain.take(line).1.is_some() && chain.take(line).1.is_some());
         }
     }
 

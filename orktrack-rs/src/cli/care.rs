@@ -177,7 +177,10 @@ impl Check {
         for name in &found.orphan_names {
             words.push_str(&format!("\nwithout a recording: {}", name.display()));
         }
-        shop.say(&words.replace(|c: char| c.is_control() && c != '\n', "?"), &rows(&found))?;
+        shop.say(
+            &words.replace(|c| !orkbase::legible::is_legible(c) && c != '\n', "?"),
+            &rows(&found),
+        )?;
         if found.is_good() {
             return Ok(());
         }
@@ -215,7 +218,8 @@ impl Verify {
                 true => serde_json::to_string(&finding).unwrap_or_default(),
                 false => {
                     let Finding { kind, path, detail } = finding;
-                    format!("{kind:?}: {path}: {detail}").replace(char::is_control, "?")
+                    format!("{kind:?}: {path}: {detail}")
+                        .replace(|c| !orkbase::legible::is_legible(c), "?")
                 }
             };
             if written.is_ok() {

@@ -153,7 +153,7 @@ fn cell(value: Option<&Value>) -> String {
     };
     let text = if text.is_empty() { "-".to_owned() } else { text };
     // Text from the wire must not steer the terminal.
-    text.replace(char::is_control, "?")
+    text.replace(|c| !orkbase::legible::is_legible(c), "?")
 }
 
 /// Rows as JSON.

@@ -1,6 +1,6 @@
 //! Pauses, tampering, holds (R70 to R74).
 
-use super::Row;
+use super::{Row, lines, net::apart, wire::both};
 
 /// The rows.
 pub(super) const ROWS: [Row; 4] = [
@@ -34,11 +34,17 @@ pub(super) const ROWS: [Row; 4] = [
     },
     Row {
         id: "R74",
-        fault: "guessed passwords, old tokens, foreign pages, paths that lead elsewhere",
-        promised: "locked, refused, contained",
+        fault: "guessed passwords, old tokens, foreign pages, paths that lead elsewhere; line ends, NUL, ESC, bidi and shell signs in names",
+        promised: "locked, refused, contained; in the log, the audit file, events, messages to a tracker and heads of answers lines stay lines",
         run: |bench| {
-            let tests = ["five_wrong", "tokens_are_told", "sign_in_and_out", "leads_nowhere_else"];
-            bench.suite("orktrack", &["--lib"], &tests)
+            let tests = [
+                "five_wrong",
+                "tokens_are_told",
+                "sign_in_and_out",
+                "leads_nowhere_else",
+                "no_name_leads_out_of_its_header",
+            ];
+            both(bench.suite("orktrack", &["--lib"], &tests), apart(|| lines::told(bench)))
         },
     },
 ];

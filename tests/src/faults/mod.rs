@@ -14,6 +14,7 @@ mod flood;
 mod hash;
 mod hostile;
 mod inject;
+mod lines;
 mod link;
 mod maker;
 mod media;

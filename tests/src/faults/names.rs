@@ -22,7 +22,7 @@ use std::{
 };
 
 /// What somebody may be called; `HERE` is a file that no shell may make.
-fn evil(here: &Path) -> Vec<Vec<u8>> {
+pub(super) fn evil(here: &Path) -> Vec<Vec<u8>> {
     let shell = |text: &str| text.replace("HERE", &here.display().to_string()).into_bytes();
     vec![
         b"../../../../../../tmp/evil".to_vec(),
@@ -67,7 +67,7 @@ fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 /// Calls whose parties and Call-IDs are such names.
-fn calls(names: &[Vec<u8>], law: &Law) -> Vec<(u64, Vec<u8>)> {
+pub(super) fn calls(names: &[Vec<u8>], law: &Law) -> Vec<(u64, Vec<u8>)> {
     let mut frames = Vec::new();
     for (n, name) in (0_u32..).zip(names) {
         let at = START + u64::from(n) * 20 * MS;

@@ -11,16 +11,21 @@ mod capture;
 mod codecs;
 mod config;
 mod decode;
+mod disk;
 mod h323;
 mod house;
 mod iax2;
 mod input;
+mod ledger;
 mod message;
 mod mgcp;
 mod reassembly;
+mod remains;
 mod rtp;
+mod sealed;
 pub mod seeds;
 mod seeds_binary;
+mod seeds_rest;
 mod seeds_signals;
 mod signals;
 mod sip;
@@ -42,12 +47,15 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("h323", h323::streams),
     ("hep", tunnels::hep),
     ("iax2", iax2::datagrams),
+    ("ledger", ledger::chain),
     ("message", message::words),
     ("mgcp", mgcp::datagrams),
     ("oreka", tunnels::oreka),
     ("reassembly", reassembly::pieces),
+    ("remains", remains::found),
     ("rtp", rtp::stream),
     ("sdp", sip::sdp),
+    ("sealed", sealed::container),
     ("sip", sip::message),
     ("skinny", skinny::stream),
     ("srtp", rtp::srtp),

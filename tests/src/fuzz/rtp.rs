@@ -103,7 +103,9 @@ pub(super) fn srtp(data: &[u8]) {
             assert!(result.is_ok() || out.is_empty());
         }
     }
-    // Keys are never printed.
+    // Keys are never printed. What is no base64 is none, and may read like what is.
+    let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
     let shown = format!("{keys:?} {:?}", one.as_ref().map(Context::suite));
-    assert!(inline.len() < 16 || !shown.as_bytes().windows(16).any(|w| inline.starts_with(w)));
+    let key = inline.get(..24).filter(|key| key.iter().all(base64));
+    assert!(key.is_none_or(|key| !shown.as_bytes().windows(24).any(|shown| shown == key)));
 }

@@ -105,7 +105,8 @@ pub fn write(folder: &Path, captures: &Path) -> io::Result<()> {
     let frames: Vec<_> = call.frames.into_iter().map(|(_, frame)| frame).collect();
     out.frames(&frames)?;
     super::seeds_binary::write(&mut |target, bytes| out.add(target, bytes))?;
-    super::seeds_signals::write(&mut |target, bytes| out.add(target, bytes))
+    super::seeds_signals::write(&mut |target, bytes| out.add(target, bytes))?;
+    super::seeds_rest::write(&mut |target, bytes| out.add(target, bytes))
 }
 
 struct Folder<'a>(&'a Path);

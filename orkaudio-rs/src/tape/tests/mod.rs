@@ -55,7 +55,8 @@ const START: Timestamp = Timestamp(1_390_822_905_000_000_000);
 fn message(tape: u64) -> TapeMessage {
     let text = format!(
         "type=tape&recid=r{tape}&stage=stop&captureport=AAAB&timestamp=1390822905&\
-         filename=a/r{tape}.wav&localparty=1001&remoteparty=2002&direction=in&"
+         filename=a/r{tape}.wav&localparty=1001&remoteparty=2002&direction=in&\
+         tags=rawfile%3A..%2F..%2Fpasswd&"
     );
     TapeMessage::from_pairs(&url::decode(text.as_bytes()).unwrap()).unwrap()
 }
@@ -285,6 +286,19 @@ fn hold_against(path: &Path, tape: u64, untrimmed: bool) -> u64 {
 /// In memory, if it can be: there are thousands of syncs.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+#[test]
+fn a_tag_of_a_client_names_no_packets() {
+    let home = folder();
+    let root = home.path().join("audio/tapes");
+    fs::create_dir_all(&root).unwrap();
+    fs::write(home.path().join("passwd"), "root").unwrap();
+    let recorded = Rig::new(&root, false).record("PCMU", false);
+    for finished in &recorded.finished {
+        assert!(!finished.closing.message.tags.contains_key("rawfile"));
+        assert_eq!(finished.stored.len(), 1, "{:?}", finished.stored);
+    }
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub struct SealedFile<S = File> {
     /// So it may be, at least in part: nothing is written over it before it is cut off, or its trailer would tell
     /// of what is no closing record any more.
     ended: bool,
+    /// The first record that was changed, in a file that was not closed; it is not taken, nor is what
+    /// follows.
+    damaged: Option<usize>,
     /// Drawn when the first record is written: begins each nonce.
     session: Option<[u8; 8]>,
     nonces: u32,
@@ -68,12 +71,26 @@ impl<S: Store> SealedFile<S> {
     }
 
     fn with(file: S, sealer: Sealer, extents: Extents, size: u64, end: u64, whole: bool) -> Self {
-        let (session, nonces, held, position) = (None, 0, None, 0);
+        let (damaged, session, nonces, held, position) = (None, None, 0, None, 0);
         let ended = whole;
-        Self { file, sealer, extents, size, end, whole, ended, session, nonces, held, position }
+        Self {
+            file,
+            sealer,
+            extents,
+            size,
+            end,
+            whole,
+            ended,
+            damaged,
+            session,
+            nonces,
+            held,
+            position,
+        }
     }
 
-    /// Opens a file: by its closing record, or where there is none by all records that are whole.
+    /// Opens a file: by its closing record, or where there is none by all records that are whole. Of those
+    /// each is opened first, for only then is it known which bytes are its own.
     ///
     /// # Errors
     /// [`SealError`] in [`io::ErrorKind::InvalidData`]; or the disk.
@@ -88,17 +105,28 @@ impl<S: Store> SealedFile<S> {
         if let Some((extents, size, end)) = read_end(&file, &sealer, length)? {
             return Ok(Self::with(file, sealer, extents, size, end, true));
         }
-        let mut extents = Extents::default();
-        let mut end = wide(HEADER);
-        while let Some(head) = head_at(&file, end, length)?.filter(|head| head.kind == Kind::Data) {
-            if extents.records().len() >= MAX_RECORDS {
+        let mut this = Self::with(file, sealer, Extents::default(), 0, wide(HEADER), false);
+        while let Some(head) = head_at(&this.file, this.end, length)?
+            && head.kind == Kind::Data
+        {
+            let number = this.extents.records().len();
+            if number >= MAX_RECORDS {
                 return Err(SealError::End.into());
             }
-            extents.push(Place { offset: head.offset, length: head.length, at: end });
-            end += head.record_bytes();
+            let place = Place { offset: head.offset, length: head.length, at: this.end };
+            match this.record(number, place) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    this.damaged = Some(number);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            this.extents.push(place);
+            this.end += head.record_bytes();
         }
-        let size = extents.size();
-        Ok(Self::with(file, sealer, extents, size, end, false))
+        this.size = this.extents.size();
+        Ok(this)
     }
 
     /// Opens what a killed writer left: what is behind the last whole record is cut off.
@@ -107,24 +135,10 @@ impl<S: Store> SealedFile<S> {
     /// As for [`SealedFile::open`].
     pub fn recover(file: S, ring: &KeyRing) -> io::Result<Self> {
         let mut this = Self::open(file, ring)?;
-        if this.whole {
-            return Ok(this);
+        if !this.whole {
+            this.damaged = None;
+            this.file.set_len(this.end)?;
         }
-        let records: Vec<Place> = this.extents.records().to_vec();
-        let mut good = Extents::default();
-        this.end = wide(HEADER);
-        for (number, place) in records.into_iter().enumerate() {
-            match this.record(number, place) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
-                Err(error) => return Err(error),
-            }
-            good.push(place);
-            this.end = place.at + u64::from(place.length) + wide(HEAD + TAG);
-        }
-        (this.size, this.extents) = (good.size(), good);
-        this.held = None;
-        this.file.set_len(this.end)?;
         Ok(this)
     }
 
@@ -155,7 +169,11 @@ impl<S: Store> SealedFile<S> {
         for (number, place) in records.into_iter().enumerate() {
             self.record(number, place)?;
         }
-        Ok(())
+        self.undamaged()
+    }
+
+    fn undamaged(&self) -> io::Result<()> {
+        self.damaged.map_or(Ok(()), |number| Err(SealError::Changed(wide(number)).into()))
     }
 
     /// Makes the plain file this long; what is behind is not read any more.
@@ -168,11 +186,11 @@ impl<S: Store> SealedFile<S> {
         Ok(())
     }
 
-    /// Forgets the closing record.
+    /// Forgets the closing record, and what is damaged.
     fn reopen(&mut self) -> io::Result<()> {
-        if self.ended {
+        if self.ended || self.damaged.is_some() {
             self.file.set_len(self.end)?;
-            (self.whole, self.ended) = (false, false);
+            (self.whole, self.ended, self.damaged) = (false, false, None);
         }
         Ok(())
     }
@@ -245,10 +263,13 @@ impl<S: Store> SealedFile<S> {
     /// Reads bytes of the plain file; less than asked for only where it ends. Holes are zeros.
     ///
     /// # Errors
-    /// When a record was changed, or the disk refuses.
+    /// When a record was changed (where the file was not closed: behind those before it), or the disk refuses.
     pub fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = bytes.len().min(left);
+        if wanted == 0 && !bytes.is_empty() {
+            self.undamaged()?;
+        }
         let (mut done, mut at) = (0, offset);
         while let Some(room) = bytes.get_mut(done..wanted).filter(|room| !room.is_empty()) {
             let (range, record) = self.extents.piece(at);

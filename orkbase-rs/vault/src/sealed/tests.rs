@@ -204,6 +204,32 @@ fn whatever_was_changed_is_named() {
 }
 
 #[test]
+fn a_changed_place_in_a_file_that_was_not_closed_makes_no_hole() {
+    let home = Home::new();
+    let states = written(&home.path(), false);
+    let bytes = fs::read(home.path()).unwrap();
+    // The place of the second record: far away, and over the first.
+    let at = HEADER + HEAD + 40 + TAG + 8;
+    for (byte, to) in [(6, 0x10), (0, 0)] {
+        let mut changed = bytes.clone();
+        changed[at + byte] = to;
+        fs::write(home.path(), &changed).unwrap();
+        let mut sealed = SealedFile::open(file(&home.path()), &ring("aa")).unwrap();
+        assert_eq!((sealed.is_whole(), sealed.size()), (false, 40));
+        let mut read = Vec::new();
+        let error = sealed.read_to_end(&mut read).unwrap_err();
+        assert_eq!((why(error), &read), (SealError::Changed(1), &states[1]));
+        assert_eq!(why(sealed.check().unwrap_err()), SealError::Changed(1));
+        assert_eq!(fs::read(home.path()).unwrap(), changed, "looking changed it");
+        sealed.write_all_at(b"more", 40).unwrap();
+        sealed.close().unwrap();
+        let mut sealed = SealedFile::open(file(&home.path()), &ring("aa")).unwrap();
+        sealed.check().unwrap();
+        assert_eq!(all(&mut sealed).unwrap(), [&states[1][..], b"more"].concat());
+    }
+}
+
+#[test]
 fn a_plain_file_stays_plain_and_a_sealed_one_needs_its_keys() {
     let home = Home::new();
     fs::write(home.path(), "RIFF").unwrap();

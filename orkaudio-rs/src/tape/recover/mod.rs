@@ -2,7 +2,8 @@
 //!
 //! Law: everything that was written is kept; a part that holds no audio is removed; running it again
 //! changes nothing. It is safe to kill it at any moment. A part of which a sync failed, then or now, never
-//! becomes a tape: it is kept as `X.damaged`.
+//! becomes a tape: it is kept as `X.damaged`. No finished file is written over, and nothing that a part says of
+//! itself becomes a path that leads elsewhere.
 
 use super::{
     closed, disk,
@@ -11,10 +12,7 @@ use super::{
     wav::{self, Coding, Extent, Found, MAX_HEADER},
     worker::relative,
 };
-use orkbase::message::{
-    tape::{Stage, TapeMessage},
-    url,
-};
+use orkbase::message::tape::{Stage, TapeMessage};
 use orkvault::{
     keys::KeyRing,
     names,
@@ -23,6 +21,7 @@ use orkvault::{
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -175,11 +174,13 @@ fn repair(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<(Vessel, Men
         }
         Err(error) => return Err(error),
     };
-    let milliseconds = |frames: u64| frames * 1000 / u64::from(found.layout.rate);
     if let Some(message) = closed::read(&mut file, &found) {
-        let duration_ms = milliseconds(found.frames(found.data_bytes));
+        let duration_ms = found.milliseconds(found.frames(found.data_bytes));
         file.close()?;
         return Ok(Some((file, Mended { message, duration_ms })));
+    }
+    if !wav::has_room(&head) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a WAV file that is none of ours"));
     }
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
     let length = file.size()?.saturating_sub(header);
@@ -188,13 +189,13 @@ fn repair(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<(Vessel, Men
         fs::remove_file(part)?;
         return Ok(None);
     }
+    let duration_ms = found.milliseconds(frames);
+    let message = message(&found.info, "", duration_ms)?;
     let data = frames * found.layout.frame_bytes();
     let limit = wav::RIFF_LIMIT;
     file.set_size(header + data)?;
     write_sizes(&mut file, Extent { header: found.header_bytes, data, tail: 0, frames, limit })?;
     file.close()?;
-    let duration_ms = milliseconds(frames);
-    let message = message(&found.info, "", duration_ms)?;
     Ok(Some((file, Mended { message, duration_ms })))
 }
 
@@ -202,6 +203,12 @@ fn repair(part: &Path, keys: Option<&KeyRing>) -> io::Result<Option<(Vessel, Men
 fn name_of(part: &Path) -> PathBuf {
     let name = part.with_extension("");
     if is_doomed(part) { name.with_extension("") } else { name }
+}
+
+/// Whether both names are of one file.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    let of = |path: &Path| fs::symlink_metadata(path).map(|told| (told.dev(), told.ino())).ok();
+    of(one).is_some() && of(one) == of(other)
 }
 
 /// Whether a sealed file is shorter than its beginning.
@@ -228,18 +235,22 @@ pub fn recover(root: &Path, part: &Path, keys: Option<&KeyRing>) -> io::Result<O
     if sealed {
         path.set_extension("");
     }
-    let there = |path: &Path| if sealed { names::sealed(path).exists() } else { path.exists() };
     // Recorded when tapes were to become something else.
     if path.extension().is_none_or(|extension| extension != "wav") {
         path.set_extension("wav");
-        if there(&path) {
-            path.set_extension(format!("{}.wav", message.recid));
-        }
     }
-    if sealed {
-        path = names::sealed(&path);
+    let with_seal = |path: PathBuf| if sealed { names::sealed(&path) } else { path };
+    let mut finished = with_seal(path.clone());
+    // What is finished stays.
+    if finished.exists() && !same(part, &finished) {
+        finished = with_seal(path.with_extension(format!("{}.wav", message.recid)));
     }
+    let path = finished;
     disk::rename(part, &path)?;
+    // Of two names of one file `rename` takes none away.
+    if same(part, &path) {
+        fs::remove_file(part)?;
+    }
     if let Some(folder) = path.parent() {
         disk::sync_folder(folder)?;
     }
@@ -263,7 +274,7 @@ pub fn finished(
     let found = wav::read_header(&head).ok()?;
     let header = u64::try_from(found.header_bytes).unwrap_or(0);
     let frames = found.frames(audio_bytes(&found, length.saturating_sub(header)));
-    let duration_ms = frames * 1000 / u64::from(found.layout.rate);
+    let duration_ms = found.milliseconds(frames);
     let mut message = message(&found.info, path, duration_ms).ok()?;
     packets::tag(&mut message, root, &root.join(path));
     (message.recid == said.recid).then(|| Recovered { message, duration_ms, path: path.to_owned() })
@@ -274,11 +285,13 @@ fn message(info: &[([u8; 4], String)], path: &str, duration_ms: u64) -> io::Resu
     let text = info.iter().find(|(id, _)| id == b"ICMT").map(|(_, text)| text.as_str());
     let text =
         text.ok_or_else(|| bad("the header does not say what the recording is".to_owned()))?;
-    let pairs = url::decode(text.as_bytes()).map_err(|error| bad(error.to_string()))?;
-    let mut message = TapeMessage::from_pairs(&pairs).map_err(|error| bad(error.to_string()))?;
+    let mut message = closed::believed(text.as_bytes())?;
     message.stage = Stage::Ready;
     path.clone_into(&mut message.filename);
     message.duration = duration_ms / 1000;
     message.tags.insert("recovered".to_owned(), "true".to_owned());
     Ok(message)
 }
+
+#[cfg(test)]
+mod tests;
