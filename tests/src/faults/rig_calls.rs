@@ -39,6 +39,8 @@ pub(super) struct Account {
     pub(super) recordings: u64,
     /// Nothing was told of them.
     pub(super) untold: u64,
+    /// The most that was sent of one of those, in blocks.
+    untold_sent: u64,
     /// Told more than once.
     pub(super) repeated: u64,
     /// Told, but there is no such file, or none that plays.
@@ -61,11 +63,13 @@ impl Account {
         let readies = tracker.readies()?;
         for (number, id) in (0..).zip(&calls.ids) {
             let sent = sent.get(&number).copied().unwrap_or_default();
-            let due = u64::from(sent.into_iter().max().unwrap_or(0)) > SECOND;
+            let longest = u64::from(sent.into_iter().max().unwrap_or(0));
+            let due = longest > SECOND;
             self.expected += u64::from(due);
             let told = readies.get(id).map(Vec::as_slice).unwrap_or_default();
             if told.is_empty() && due {
                 self.untold += 1;
+                self.untold_sent = self.untold_sent.max(longest);
             }
             self.repeated += u64::from(told.len() > 1);
             for message in told {
@@ -98,8 +102,12 @@ impl Account {
 
     pub(super) fn figure(&self) -> String {
         let Self { expected, recordings, untold, repeated, unplayable, sum, .. } = self;
+        let sent = match self.untold_sent * 10 {
+            0 => String::new(),
+            sent => format!(" (of {sent} ms at most)"),
+        };
         format!(
-            "{recordings} recordings of {expected} calls, tail p99 {} ms, worst {} ms; untold {untold}, twice {repeated}, unplayable {unplayable}, holes {} ms, wrong {}",
+            "{recordings} recordings of {expected} calls, tail p99 {} ms, worst {} ms; untold {untold}{sent}, twice {repeated}, unplayable {unplayable}, holes {} ms, wrong {}",
             self.tail_ms(99),
             self.tail_ms(100),
             sum.holes * 10,
